@@ -1,0 +1,40 @@
+# make setup       the environment in .venv
+# make ablations   the study of the variants; ARGS="--seeds 0 1 2" is passed on
+# make ui          MLflow's page of all studies
+# make test        lint, types and the tests; make test-all adds the slow ones
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: setup ablations ui lint test test-all clean
+
+setup: $(VENV)/.done
+
+# Made anew when what it is made from changes; the mark is written last, so that a broken install is not taken for one.
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+ablations: setup
+	$(BIN)/python -m orchestrator.run ablations $(ARGS)
+
+ui: setup
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+clean:
+	rm -rf $(VENV) *.egg-info

@@ -1,0 +1,1 @@
+"""From words on the command line to a study's table: plan, schedule, tracking, progress."""

@@ -1,0 +1,47 @@
+"""Ray's start and end on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+# Set before Ray is imported. Its memory monitor ends the whole study where one trial should fail; its own progress
+# and loggers would say everything twice; usage statistics are not ours to send.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+def set_environment() -> None:
+    """Sets what Ray reads while it is imported; what the person has set stays."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def start_ray(cpus: int, gpus: int) -> None:
+    """Starts a Ray of our own on this machine; one that another program left or runs is not joined."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def stop_ray() -> None:
+    """Ends Ray and every process that it started."""
+    import ray
+
+    ray.shutdown()

@@ -1,0 +1,57 @@
+"""What a study would do: its trials, what each changes, what it costs and how long it would take here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from orchestrator.devices import Resources, Speed, cpus, gpus, guessed_speed, measured_speed
+from orchestrator.plan import Study, Trial
+from orchestrator.progress import duration
+from orchestrator.screen import console
+
+
+def show_plan(study: Study, store: Path, resources: Resources) -> None:
+    """Prints the plan; nothing is started or written."""
+    names = gpus() if resources.gpus else []
+    speed = measured_speed(store, study.trials, names[0] if names else "cpu") or guessed_speed(bool(names))
+    out = console()
+    out.print(f"study {study.name} (preset {study.preset}), {len(study.trials)} trials")
+    out.print(_table(study, store, speed))
+    at_once = _at_once(resources, len(study.trials))
+    busy = sum(_missing_flops(trial, store) for trial in study.trials) / speed.flops
+    where = f"{names[0]}, {resources.gpus:g} a trial" if names else f"CPU, {resources.cpus} of {cpus()} cores a trial"
+    out.print(
+        f"about {duration(busy / at_once)} in all, {at_once} at once on {where}; "
+        f"{speed.flops / 1e9:.0f} GFLOP/s a trial ({speed.source})"
+    )
+
+
+def _table(study: Study, store: Path, speed: Speed) -> Table:
+    table = Table("trial", "what changed")
+    for heading in ("parameters", "TFLOP", "time", "stages to run"):
+        table.add_column(heading, justify="left" if heading == "stages to run" else "right")
+    for trial in study.trials:
+        table.add_row(
+            trial.name,
+            trial.delta,
+            f"{trial.parameters:,}" if trial.parameters else "",
+            f"{sum(trial.flops.values()) / 1e12:.2f}",
+            f"~{duration(_missing_flops(trial, store) / speed.flops)}",
+            ", ".join(_missing(trial, store)) or "none: all in the store",
+        )
+    return table
+
+
+def _missing(trial: Trial, store: Path) -> list[str]:
+    return [stage for stage, key in trial.stages.items() if not (store / stage / key / "manifest.json").exists()]
+
+
+def _missing_flops(trial: Trial, store: Path) -> float:
+    return sum(trial.flops[stage] for stage in _missing(trial, store))
+
+
+def _at_once(resources: Resources, trials: int) -> int:
+    fit = int(len(gpus()) / resources.gpus) if resources.gpus else int(cpus() / resources.cpus)
+    return max(1, min(fit, trials, resources.max_concurrent or trials))

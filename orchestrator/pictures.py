@@ -1,0 +1,51 @@
+"""A finished trial's pictures, drawn by the driver from what the stages stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+SHOWN_SAMPLES = 64
+
+
+def figures(artefacts: Mapping[str, str]) -> dict[str, Figure]:
+    """The pictures that the stages' folders allow, by name: samples, denoising, masks, loss."""
+    return dict(_drawn({stage: Path(folder) for stage, folder in artefacts.items()}))
+
+
+def _drawn(folders: Mapping[str, Path]) -> Iterator[tuple[str, Figure]]:
+    import numpy as np
+
+    from results import figures
+
+    if "samples" in folders:
+        samples = np.load(folders["samples"] / "samples.npy", mmap_mode="r")
+        yield "samples", figures.sample_grid(_channels_last(samples[0, :SHOWN_SAMPLES]))
+        if (folders["samples"] / "denoising.npz").exists():
+            strip = np.load(folders["samples"] / "denoising.npz")
+            yield "denoising", figures.denoising_strip(_channels_last(strip["frames"]), strip["timesteps"].tolist())
+    if "segmentation" in folders:
+        masks = np.load(folders["segmentation"] / "masks.npz")
+        yield (
+            "masks",
+            figures.masks(
+                _channels_last(masks["images"]),
+                masks["truth"],
+                masks["predicted"],
+                masks["class_names"].tolist(),
+                int(masks["ignore_index"]),
+            ),
+        )
+    if "ddpm" in folders and (points := json.loads((folders["ddpm"] / "loss.json").read_text())):
+        yield "loss", figures.loss_curve([step for step, _ in points], [loss for _, loss in points])
+
+
+def _channels_last(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return images.swapaxes(-3, -2).swapaxes(-2, -1)

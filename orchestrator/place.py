@@ -1,0 +1,71 @@
+"""Where a study's things are kept, and whether they can be."""
+
+from __future__ import annotations
+
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+
+SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of everything that is not given another place, and MLflow's address."""
+
+    storage: Path
+    tracking_uri: str
+
+    @property
+    def store(self) -> Path:
+        """The artefacts."""
+        return self.storage / "store"
+
+    def study(self, name: str) -> Path:
+        """The study's own folder: its log, table, report and pictures."""
+        return self.storage / "studies" / name
+
+
+def check_storage(storage: Path) -> None:
+    """Makes the folder, if it is not there, and proves that it can be written to.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=storage):
+            pass
+    except OSError as error:
+        raise UsageError(f"--storage: cannot write to {storage} ({error.strerror})") from None
+
+
+def default_uri(storage: Path) -> str:
+    """The SQLite database beside the store."""
+    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+
+
+def check_uri(uri: str) -> None:
+    """Passes if `uri` can be written to, or at least looks so from here; nothing is created.
+
+    Raises:
+        UsageError: a scheme that MLflow does not track to, a server that does not answer, a folder that is not there.
+    """
+    if not uri.startswith(SCHEMES):
+        raise UsageError(f"--tracking-uri: must begin with one of {', '.join(SCHEMES)}, but got {uri!r}")
+    if uri.startswith("http"):
+        try:
+            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=2) as answer:
+                answer.read()
+        except urllib.error.HTTPError as error:
+            if error.code not in (401, 403):
+                raise UsageError(f"--tracking-uri: {uri} answers {error.code}; is it an MLflow server?") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise UsageError(f"--tracking-uri: no MLflow server answers at {uri} ({reason})") from None
+    elif uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).parent.is_dir():
+        raise UsageError(f"--tracking-uri: the folder of {uri} is not there")

@@ -1,0 +1,169 @@
+"""What the person sees while a study runs: a live table on a terminal, plain lines now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.plan import Trial
+from orchestrator.screen import console
+
+LINE_INTERVAL_S = 15.0  # between plain lines about a running trial
+STYLES = {"waiting": "dim", "running": "cyan", "done": "green", "FAILED": "bold red", "stopped": "yellow"}
+STAGE_NAMES = {"ddpm": "training", "samples": "sampling", "fid": "FID", "segmentation": "segmentation"}
+
+
+def duration(seconds: float) -> str:
+    """A duration as a person reads it: `45 s`, `2 m 05 s`, `3 h 10 m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} m {whole % 60:02} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02} m"
+
+
+@dataclass
+class State:
+    """One trial as far as the screen knows it."""
+
+    trial: Trial
+    status: str = "waiting"
+    stage: str = ""
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    note: str = ""
+    last_line: float = field(default=0.0)
+
+    @property
+    def fraction(self) -> float:
+        """The part of the trial's work that is done, by its count of operations."""
+        if self.status == "done":
+            return 1.0
+        total, done = sum(self.trial.flops.values()), 0.0
+        for stage, flops in self.trial.flops.items():
+            if stage == self.stage:
+                done += flops * min(1.0, self.step / max(1, self.steps))
+                break
+            done += flops
+        return done / total if total and self.stage else 0.0
+
+    def elapsed_s(self, now: float) -> float:
+        """Seconds since the trial began."""
+        return (self.ended or now) - self.started if self.started else 0.0
+
+    def left_s(self, now: float) -> float | None:
+        """Seconds that the trial still needs, once there is enough to tell."""
+        if self.status != "running" or self.fraction < 0.02:
+            return None
+        return self.elapsed_s(now) * (1 - self.fraction) / self.fraction
+
+
+class Board:
+    """The study's progress. Every method may be called from any thread; `with board:` shows it.
+
+    Args:
+        trials: all of the study's.
+        log: a file that gets the plain lines in any case.
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, trials: Sequence[Trial], log: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self.states = {trial.name: State(trial) for trial in trials}
+        self.console, self._log, self._clock, self._began = console(), log, clock, clock()
+        self._lock = threading.RLock()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self._live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def started(self, trial: Trial) -> None:
+        """The trial has got its worker."""
+        with self._lock:
+            state = self.states[trial.name]
+            state.status, state.started = "running", self._clock()
+            self.line(f"{trial.name}: started ({trial.delta})")
+
+    def advanced(self, trial: Trial, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        """The trial has come to `step` of `steps` of a stage."""
+        with self._lock:
+            state, now = self.states[trial.name], self._clock()
+            state.stage, state.step, state.steps = stage, step, steps
+            state.loss = metrics.get("loss", metrics.get("classifier_loss", state.loss))
+            if now - state.last_line > LINE_INTERVAL_S:
+                state.last_line = now
+                self.line(f"{trial.name}: {self._said(state, now)}")
+
+    def ended(self, trial: Trial, status: str, note: str) -> None:
+        """The trial is done, FAILED or stopped; `note` says with what."""
+        with self._lock:
+            state = self.states[trial.name]
+            state.status, state.note, state.ended = status, note, self._clock()
+            took = f" after {duration(state.elapsed_s(self._clock()))}" if state.started else ""
+            self.line(f"{trial.name}: {status}{took}: {note}")
+
+    def line(self, text: str) -> None:
+        """A plain line to the log, and to the screen where that is no terminal."""
+        stamp = duration(self._clock() - self._began)
+        self._log.write(f"[{stamp:>9}] {text}\n")
+        self._log.flush()
+        if self._live is None:
+            print(f"[{stamp:>9}] {text}", flush=True)
+
+    def table(self) -> Table:
+        """The live table."""
+        with self._lock:
+            now = self._clock()
+            done = sum(state.status in ("done", "FAILED") for state in self.states.values())
+            table = Table(
+                title=f"{done} of {len(self.states)} trials, {duration(now - self._began)}", title_justify="left"
+            )
+            for heading in ("trial", "status", "stage", "", "loss", "time", "left"):
+                table.add_column(heading, justify="right" if heading in ("loss", "time", "left") else "left")
+            for state in self.states.values():
+                table.add_row(*self._cells(state, now), style="dim" if state.status == "waiting" else "")
+            return table
+
+    def _cells(self, state: State, now: float) -> list[str | Text | ProgressBar]:
+        running, left = state.status == "running", state.left_s(now)
+        stage = STAGE_NAMES.get(state.stage, "starting") if running else state.note
+        return [
+            state.trial.name,
+            Text(state.status, STYLES[state.status]),
+            Text(stage, overflow="ellipsis", no_wrap=True),
+            ProgressBar(1.0, state.fraction, width=12) if running else "",
+            f"{state.loss:.4f}" if running and state.loss is not None else "",
+            duration(state.elapsed_s(now)) if state.started else "",
+            duration(left) if left is not None else "",
+        ]
+
+    def _said(self, state: State, now: float) -> str:
+        left = state.left_s(now)
+        parts = [f"{STAGE_NAMES.get(state.stage, state.stage)} {state.step}/{state.steps}"]
+        parts += [f"loss {state.loss:.4f}"] if state.loss is not None else []
+        parts += [f"about {duration(left)} left"] if left is not None else []
+        return ", ".join(parts)
+
+
+def open_log(folder: Path) -> TextIO:
+    """The study's log, opened to append: an earlier session's lines stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return (folder / "log.txt").open("a", encoding="utf-8")

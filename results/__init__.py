@@ -1,0 +1,1 @@
+"""From MLflow's records to a table with its statistics, pictures and reports."""

@@ -1,0 +1,1 @@
+"""What a study varies: presets, ablation variants, controls."""

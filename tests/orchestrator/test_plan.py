@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+
+from orchestrator import plan
+from orchestrator.errors import UsageError
+from search_spaces.ablations import CONTROLS, VARIANTS
+
+
+def study(tiny, variants=VARIANTS, seeds=(0,), **kwargs):
+    return plan.build("quick", seeds, tiny, variants, **kwargs)
+
+
+def test_every_variant_and_control_has_a_trial_for_each_seed(tiny):
+    trials = study(tiny, seeds=[0, 3]).trials
+    names = [*VARIANTS, *CONTROLS]
+    assert sorted(t.name for t in trials) == sorted(f"{n}-seed{s}" for n in names for s in (0, 3))
+    assert len({t.key for t in trials}) == len(trials)
+
+
+def test_the_baseline_is_in_even_if_it_is_not_asked_for(tiny):
+    assert [t.variant for t in study(tiny, chosen=["cosine"]).trials][:2] == ["baseline", "cosine"]
+
+
+def test_another_baseline_is_another_study_and_another_seed_is_not(tiny):
+    name = study(tiny).name
+    assert study(tiny, seeds=[1, 2]).name == name
+    assert study(tiny, chosen=["adagn"]).name == name
+    assert study(tiny | {"training.batch_size": 9}).name != name
+
+
+def test_trials_share_the_stages_that_they_share(tiny):
+    stages = {t.variant: t.stages for t in study(tiny).trials}
+    assert stages["baseline"]["ddpm"] != stages["cosine"]["ddpm"]
+    assert "ddpm" not in stages["raw_pixels"]
+    assert "segmentation" not in stages["real_images"]
+
+
+def test_a_control_of_a_stage_that_the_study_leaves_out_is_left_out_too(tiny):
+    variants = {t.variant for t in study(tiny | {"stages": ["segmentation"]}).trials}
+    assert "real_images" not in variants
+    assert "raw_pixels" in variants
+
+
+@pytest.mark.parametrize(
+    ("delta", "said"),
+    [
+        ({}, "changes nothing"),
+        ({"unet.norm": "group"}, "changes nothing"),
+        ({"unet.norm": "adagn"}, "the same as variant adagn"),
+        ({"unet.nrom": "adagn"}, "did you mean unet.norm"),
+        ({"segmentation.timesteps": [1000]}, "at most 999"),
+        ({"segmentation.label_images": 201}, "at most 200"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_named_with_the_reason(tiny, delta, said):
+    with pytest.raises(UsageError, match=f"variant mine: .*{said}"):
+        study(tiny, VARIANTS | {"mine": delta})
+
+
+def test_a_baseline_setting_that_makes_a_variant_void_names_the_variant(tiny):
+    with pytest.raises(UsageError, match="variant cosine: changes nothing"):
+        study(tiny | {"diffusion.beta_schedule": "cosine"})
+
+
+@pytest.mark.parametrize("name", ["baseline", "adagn", "untrained", "a/b", "", "-x", "ü"])
+def test_a_new_variant_needs_a_free_and_plain_name(name):
+    with pytest.raises(UsageError):
+        plan.with_new(VARIANTS, [(name, {"unet.dropout": 0.1})])
+
+
+def test_a_variant_on_the_command_line_reads_like_one_in_the_file():
+    assert plan.parse_variant(
+        "wide: unet.base_channels=96, segmentation.blocks=[6, 7],training.learning_rate=1e-4"
+    ) == (
+        "wide",
+        {"unet.base_channels": 96, "segmentation.blocks": [6, 7], "training.learning_rate": "1e-4"},
+    )
+
+
+@pytest.mark.parametrize("text", ["wide", "wide:", "wide: unet.base_channels", "wide: =3", "wide: a=1, a=2", "w: x=[1"])
+def test_a_variant_of_another_form_is_refused(text):
+    with pytest.raises(UsageError):
+        plan.parse_variant(text)
+
+
+def test_a_file_of_variants(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("wide: {unet.base_channels: 96}\nslow:\n  training.learning_rate: 1e-4\n")
+    assert list(plan.read_variants(path)) == ["wide", "slow"]
+
+
+@pytest.mark.parametrize("content", ["- a", "wide: 3", "wide: {a: 1", "\xff\xfe"])
+def test_a_file_that_holds_no_variants_is_refused_by_name(tmp_path: Path, content: str):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"mine\.yaml"):
+        plan.read_variants(path)
+
+
+def test_the_seed_is_not_a_setting_of_a_variant():
+    with pytest.raises(UsageError, match="--seeds"):
+        plan.parse_settings(["seed=3"])

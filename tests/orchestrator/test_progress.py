@@ -1,0 +1,91 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from orchestrator import plan, progress
+from search_spaces.ablations import VARIANTS
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def board():
+    trials = plan.build("quick", [0], {}, VARIANTS, ["cosine"]).trials
+    clock = Clock()
+    board = progress.Board(trials, io.StringIO(), clock)
+    return board, clock, trials
+
+
+def rendered(board) -> str:
+    console = Console(width=120, file=io.StringIO())
+    console.print(board.table())
+    return console.file.getvalue()
+
+
+def test_a_running_trial_shows_stage_loss_and_time_left(board):
+    board, clock, (first, *_) = board
+    board.started(first)
+    board.advanced(first, "ddpm", 2, 4, {"loss": 0.125})
+    clock.now += 60
+    text = rendered(board)
+    assert "training" in text
+    assert "0.1250" in text
+    assert "1 m 00 s" in text
+    assert "waiting" in text
+
+
+def test_the_time_left_follows_the_work_that_is_left(board):
+    board, clock, (first, *_) = board
+    board.started(first)
+    clock.now += 10
+    state = board.states[first.name]
+    left = []
+    for step in (1, 2, 3):
+        board.advanced(first, "ddpm", step, 4, {})
+        left.append(state.left_s(clock.now))
+    assert left[0] > left[1] > left[2] > 0
+
+
+def test_fractions_rise_through_the_stages_and_end_at_one(board):
+    board, _, (first, *_) = board
+    state = board.states[first.name]
+    seen = []
+    for stage in first.stages:
+        for step in (0, 5, 10):
+            board.advanced(first, stage, step, 10, {})
+            seen.append(state.fraction)
+    board.ended(first, "done", "")
+    assert seen == sorted(seen)
+    assert state.fraction == 1.0
+
+
+def test_plain_lines_come_now_and_then_and_not_for_every_record(board, capsys):
+    board, clock, (first, *_) = board
+    board.started(first)
+    for step in range(100):
+        clock.now += 1
+        board.advanced(first, "ddpm", step, 100, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert 5 <= len([line for line in lines if "training" in line]) <= 8
+
+
+def test_the_log_gets_the_lines_that_the_screen_gets(board, capsys):
+    board, _, (first, *_) = board
+    board.started(first)
+    board.ended(first, "FAILED", "no luck")
+    assert capsys.readouterr().out == board._log.getvalue()
+    assert "FAILED after 0 s: no luck" in board._log.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 m 00 s"), (125, "2 m 05 s"), (11400, "3 h 10 m")]
+)
+def test_durations(seconds, text):
+    assert progress.duration(seconds) == text

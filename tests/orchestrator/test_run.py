@@ -1,0 +1,101 @@
+"""The command line: what is refused, how soon, and what a dry run shows."""
+
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from orchestrator.run import main
+
+
+def refused(words, capsys) -> str:
+    assert main(["ablations", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--variants", "adagm"], "unknown variant 'adagm'; allowed: baseline, adagn"),
+        (["--preset", "slow"], "unknown preset 'slow'; allowed: quick"),
+        (["--set", "unet.base_chanels=48"], "did you mean unet.base_channels"),
+        (["--set", "unet.base_channels=many"], "unet.base_channels"),
+        (["--set", "unet.base_channels=48.5"], "unet.base_channels"),
+        (["--set", "unet.base_channels"], "must be setting=value"),
+        (["--set", "training.learning_rate=-1"], "training.learning_rate"),
+        (["--set", "training.learning_rate=.nan"], "training.learning_rate"),
+        (["--set", "unet=3"], "unet"),
+        (["--set", "segmentation.timesteps=[50, 1000]"], "at most 999"),
+        (["--set", "segmentation.blocks=[9]"], "[5, 6, 7]"),
+        (["--set", "segmentation.label_images=201"], "at most 200"),
+        (["--set", "sampling.samples=501"], "at most 500"),
+        (["--set", "data.image_size=18"], "multiple of 4"),
+        (["--variant", "x"], "--variant"),
+        (["--variants-file", "not-there.yaml"], "not-there.yaml"),
+        (["--seeds", "-1"], "--seeds"),
+        (["--seeds", "a"], "--seeds"),
+        (["--gpus-per-trial", "100"], "--gpus-per-trial: must be at most"),
+        (["--gpus-per-trial", "-1"], "--gpus-per-trial"),
+        (["--cpus-per-trial", "100000"], "--cpus-per-trial"),
+        (["--max-concurrent", "-2"], "--max-concurrent"),
+        (["--name", "a/b"], "--name"),
+        (["--tracking-uri", "ftp://there"], "sqlite:///"),
+        (["--tracking-uri", "sqlite:////not/there/x.db"], "/not/there"),
+        (["--storage", "/dev/null/x"], "cannot write to /dev/null/x"),
+        (["--frobnicate"], "--frobnicate"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(words, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tracking_server_that_is_not_there_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert uri in refused(["--tracking-uri", uri], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def ran(words, cwd):
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "orchestrator.run", *words],
+        cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    heavy = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    return done, heavy & {"torch", "ray", "mlflow", "cleanfid", "matplotlib"}, time.monotonic() - start
+
+
+@pytest.mark.parametrize("words", [["--help"], ["ablations", "--variants", "x"], ["ablations", "--dry-run"]])
+def test_words_alone_never_load_torch_ray_or_mlflow_and_answer_soon(words, tmp_path):
+    done, heavy, seconds = ran(words, tmp_path)
+    assert done.returncode == (2 if "x" in words else 0), done.stderr[-500:]
+    assert not heavy
+    assert seconds < 3
+
+
+def test_a_dry_run_shows_every_trial_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["ablations", "--dry-run", "--seeds", "0", "1", "--variant", "wide: unet.base_channels=32"]) == 0
+    out = capsys.readouterr().out
+    for variant in ("baseline", "adagn", "convnext", "cosine", "no_attention", "wide", "untrained", "raw_pixels"):
+        assert f"{variant}-seed0" in out
+        assert f"{variant}-seed1" in out
+    assert "unet.base_channels=32" in out
+    assert "191,281" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_of_no_study_is_refused(tmp_path, capsys):
+    assert main(["report", "nothing", "--storage", str(tmp_path)]) == 2
+    assert "no study" in capsys.readouterr().err

@@ -1,0 +1,187 @@
+"""The figures as rendered: the pixels that were given are the pixels that are seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from results.figures import MAX_MASKS, MAX_TILES, denoising_strip, loss_curve, masks, palette, sample_grid
+
+GREEN = (60, 180, 75)  # class 1
+WRONG = (255, 40, 40)
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+
+
+def _images(n: int, channels: int, size: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, (n, size, size, channels)).astype(np.uint8)
+
+
+def _tile(pixels: np.ndarray, row: int, column: int, side: int, top: int = 0) -> np.ndarray:
+    y, x = top + row * (side + 2), column * (side + 2)  # 2 pixels of gap
+    return pixels[y : y + side, x : x + side]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_pixel_of_a_grid_is_a_crisp_square_of_its_colour(channels: int) -> None:
+    images = _images(6, channels)
+    pixels = _pixels(sample_grid(images, columns=4))
+    side = (pixels.shape[1] - 3 * 2) // 4
+    scale = side // 4
+    for i, image in enumerate(images):
+        enlarged = np.broadcast_to(image, (4, 4, 3)).repeat(scale, 0).repeat(scale, 1)
+        assert np.array_equal(_tile(pixels, i // 4, i % 4, side), enlarged)
+
+
+def test_a_grid_that_is_rendered_larger_gets_no_colours_in_between() -> None:
+    images = _images(4, 3)
+    figure = sample_grid(images, columns=2)
+    figure.set_dpi(figure.dpi * 2)
+    given = {tuple(colour) for colour in images.reshape(-1, 3).tolist()} | {(255, 255, 255)}
+    assert {tuple(colour) for colour in _pixels(figure).reshape(-1, 3).tolist()} == given
+
+
+def test_a_grids_unfilled_tiles_and_gaps_are_white() -> None:
+    pixels = _pixels(sample_grid(_images(5, 1), columns=4))
+    side = (pixels.shape[1] - 3 * 2) // 4
+    assert (_tile(pixels, 1, 1, side) == 255).all()
+    assert (pixels[:side, side : side + 2] == 255).all()
+
+
+def test_a_grid_stops_at_its_largest_number_of_tiles() -> None:
+    pixels = _pixels(sample_grid(_images(MAX_TILES + 40, 1), columns=16))
+    side = (pixels.shape[1] - 15 * 2) // 16
+    assert pixels.shape[0] == MAX_TILES // 16 * (side + 2) - 2
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8), (4, 8, 8, 2), (0, 8, 8, 1)])
+def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="uint8 images"):
+        sample_grid(np.zeros(shape, dtype=np.uint8))
+
+
+def test_float_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="float32"):
+        sample_grid(np.zeros((1, 8, 8, 1), dtype=np.float32))
+
+
+def test_a_strip_has_a_row_an_image_a_column_a_timestep_and_their_titles() -> None:
+    steps, images = 3, 2
+    frames = np.zeros((steps, images, 8, 8, 1), dtype=np.uint8)
+    frames += np.arange(steps * images, dtype=np.uint8).reshape(steps, images, 1, 1, 1) * 30
+    figure = denoising_strip(frames, [999, 500, 0])
+    assert [text.get_text() for text in figure.texts] == ["t=999", "t=500", "t=0"]
+    pixels = _pixels(figure)
+    side = (pixels.shape[1] - 2 * 2) // steps
+    top = pixels.shape[0] - (images * (side + 2) - 2)
+    for step in range(steps):
+        for image in range(images):
+            assert (_tile(pixels, image, step, side, top) == frames[step, image, 0, 0, 0]).all()
+
+
+def test_a_strip_needs_a_frame_for_every_timestep() -> None:
+    with pytest.raises(ValueError, match="one a timestep"):
+        denoising_strip(np.zeros((3, 2, 8, 8, 1), dtype=np.uint8), [999, 0])
+
+
+def _masks(n: int = 1) -> tuple[Figure, np.ndarray]:
+    """A 4x4 truth of background over class 1 with one ignored pixel; the prediction misses one pixel of each."""
+    truth = np.zeros((n, 4, 4), dtype=np.int64)
+    truth[:, 2:] = 1
+    predicted = truth.copy()
+    truth[:, 0, 0] = 255
+    predicted[:, 0, 0] = 1  # ignored: not a difference
+    predicted[:, 1, 1] = 1
+    predicted[:, 3, 3] = 0
+    figure = masks(np.full((n, 4, 4, 1), 100, dtype=np.uint8), truth, predicted, ["background", "digit", "other"])
+    return figure, _pixels(figure)
+
+
+def _panel(pixels: np.ndarray, column: int, row: int = 0) -> np.ndarray:
+    """The middle of each of the 4x4 image pixels of a panel: (4, 4, 3)."""
+    side = (pixels.shape[1] - 3 * 2) // 4
+    cell = side // 4
+    return _tile(pixels, row, column, side, top=22)[cell // 2 :: cell, cell // 2 :: cell]
+
+
+def test_classes_have_their_colours_in_truth_and_prediction() -> None:
+    _, pixels = _masks()
+    image, truth, predicted = (_panel(pixels, column) for column in range(3))
+    assert (image == 100).all()
+    assert (truth[2:] == GREEN).all()
+    assert (truth[1] == palette(1)[0]).all()
+    assert (predicted[1, 1] == GREEN).all()
+    assert (predicted[3, 3] == palette(1)[0]).all()
+
+
+def test_ignored_pixels_are_striped_in_two_greys() -> None:
+    _, pixels = _masks()
+    side = (pixels.shape[1] - 3 * 2) // 4
+    ignored = _tile(pixels, 0, 1, side, top=22)[: side // 4, : side // 4].reshape(-1, 3)
+    assert {tuple(colour) for colour in ignored.tolist()} == {(120, 120, 120), (172, 172, 172)}
+
+
+def test_only_pixels_with_a_truth_can_differ() -> None:
+    _, pixels = _masks()
+    wrong = (_panel(pixels, 3) == WRONG).all(-1)
+    assert np.argwhere(wrong).tolist() == [[1, 1], [3, 3]]
+
+
+def test_the_legend_names_the_classes_that_are_there_and_fits_in_the_figure() -> None:
+    figure, _ = _masks()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["background", "digit", "ignored", "differs"]
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    panels_bottom = figure.axes[0].get_window_extent().y0
+    assert 0 <= box.y0 < box.y1 <= panels_bottom
+
+
+def test_masks_have_four_titled_columns_and_at_most_eight_rows() -> None:
+    figure, pixels = _masks(MAX_MASKS + 3)
+    assert [text.get_text() for text in figure.texts] == ["image", "truth", "prediction", "where they differ"]
+    panels = figure.axes[0].get_window_extent()
+    side = (pixels.shape[1] - 3 * 2) // 4
+    assert round(panels.height) == MAX_MASKS * (side + 2) - 2
+
+
+def test_masks_refuse_labels_that_are_no_class_or_of_another_shape() -> None:
+    images, labels = np.zeros((1, 4, 4, 1), dtype=np.uint8), np.zeros((1, 4, 4), dtype=np.int64)
+    with pytest.raises(ValueError, match=r"below 2 or 255, but got \[7\]"):
+        masks(images, labels, labels + 7, ["background", "digit"])
+    with pytest.raises(ValueError, match=r"shape \(1, 4, 4\)"):
+        masks(images, labels, labels[:, :3], ["background", "digit"])
+
+
+def test_colours_differ_visibly_and_do_not_depend_on_the_number_of_classes() -> None:
+    many = palette(34).astype(int)
+    assert (palette(11) == many[:11]).all()
+    first = np.vstack([many[:17], [WRONG], [(120, 120, 120)], [(172, 172, 172)]])
+    distance = np.abs(first[:, None] - first[None]).sum(-1) + 1000 * np.eye(len(first))
+    assert distance.min() >= 60  # of 765
+    assert len(np.unique(many, axis=0)) == 34
+
+
+def test_a_loss_curve_draws_the_record_and_a_mean_that_does_not_lag() -> None:
+    steps = np.arange(200)
+    (axes,) = loss_curve(steps, np.exp(-steps / 400), smooth=0.05).axes
+    record, smoothed = (np.asarray(line.get_ydata()) for line in axes.lines)
+    assert np.array_equal(record, np.exp(-steps / 400))
+    assert smoothed[20:-20] == pytest.approx(record[20:-20], rel=5e-3)
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("training step", "loss", "log")
+
+
+def test_a_loss_curve_without_smoothing_or_with_negative_values_or_gaps() -> None:
+    (axes,) = loss_curve([0, 1, 2, 3], [1.0, np.nan, np.inf, -1.0], smooth=0).axes
+    (line,) = axes.lines
+    assert np.asarray(line.get_xydata()).tolist() == [[0, 1], [3, -1]]
+    assert axes.get_yscale() == "linear"
+    with pytest.raises(ValueError, match="smooth"):
+        loss_curve([0], [1.0], smooth=1.0)

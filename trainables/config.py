@@ -1,0 +1,228 @@
+"""Every setting of one trial, with its default, its range and its unit. Imports no torch.
+
+A config is frozen. A variant, `--set` and a YAML file change it by one language, dotted overrides:
+`apply(config, {"unet.block": "convnext"})`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Overrides = Mapping[str, Any]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; its text is one line that names the setting and what is allowed."""
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """The dataset and the size that its images are brought to."""
+
+    dataset: Literal["digits"] = "digits"
+    image_size: int = Field(default=16, ge=8, le=1024)  # pixels; images are square
+
+
+class UNet(Section):
+    """The network that predicts the noise."""
+
+    base_channels: int = Field(default=64, ge=8, multiple_of=8)
+    channel_mults: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8), min_length=1)
+    blocks_per_level: int = Field(default=2, ge=1)
+    block: Literal["resnet", "convnext"] = "resnet"
+    norm: Literal["group", "adagn"] = "group"
+    norm_groups: int = Field(default=8, ge=1)
+    attention_resolutions: tuple[Annotated[int, Field(ge=1)], ...] = (16, 8, 4)  # pixels; () removes all attention
+    attention_heads: int = Field(default=4, ge=1)
+    convnext_expansion: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+    @property
+    def levels(self) -> int:
+        """The number of resolutions."""
+        return len(self.channel_mults)
+
+    @property
+    def level_channels(self) -> tuple[int, ...]:
+        """The channels of each level, the finest first."""
+        return tuple(self.base_channels * mult for mult in self.channel_mults)
+
+    @property
+    def up_blocks(self) -> tuple[int, ...]:
+        """The numbers of the up blocks: after the down blocks 1..L and the middle block L + 1."""
+        return tuple(range(self.levels + 2, 2 * self.levels + 2))
+
+    def up_block_channels(self, block: int) -> int:
+        """The output channels of up block `block`: the width of the next finer level, 64 at the last of the paper's."""
+        level = 2 * self.levels + 1 - block
+        return self.level_channels[max(level - 1, 0)]
+
+
+class Diffusion(Section):
+    """The forward process."""
+
+    timesteps: int = Field(default=1000, ge=2)
+    beta_schedule: Literal["linear", "cosine"] = "linear"
+    beta_start: float = Field(default=1e-4, gt=0, lt=1)  # linear schedule; also the cosine schedule's lower clip
+    beta_end: float = Field(default=0.02, gt=0, lt=1)  # linear schedule
+    beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine schedule's upper clip
+
+    @model_validator(mode="after")
+    def _rises(self) -> Diffusion:
+        if self.beta_start >= self.beta_end:
+            raise ValueError(f"diffusion.beta_end must be above beta_start={self.beta_start}, but got {self.beta_end}")
+        return self
+
+
+class Training(Section):
+    """The DDPM's optimisation."""
+
+    train_steps: int = Field(default=10_000, ge=0)  # 0: the untrained control
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    final_learning_rate: float = Field(default=1.0, ge=0, le=1)  # factor that a cosine decay ends at; 1: constant
+    ema_decay: float = Field(default=0.9999, ge=0, lt=1)
+    grad_clip: float = Field(default=1.0, gt=0)  # norm
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class Sampling(Section):
+    """The sample sets that FID is measured on."""
+
+    source: Literal["model", "held_out"] = "model"  # held_out: real images, the floor of FID
+    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    sampling_steps: int = Field(default=1000, ge=1)
+    sampling_repeats: int = Field(default=3, ge=1)
+    samples: int = Field(default=10_000, ge=2)  # images a repeat
+    batch_size: int = Field(default=500, ge=1)
+
+
+class Fid(Section):
+    """The Frechet distances to measure."""
+
+    metrics: tuple[Literal["fid_digits"], ...] = ("fid_digits",)
+
+
+class Segmentation(Section):
+    """The pixel classifier on the U-Net's features."""
+
+    features: Literal["unet", "pixels"] = "unet"  # pixels: raw values, the control
+    blocks: tuple[int, ...] = Field(default=(6, 7, 8, 9), min_length=1)
+    timesteps: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50, 150, 250), min_length=1)
+    label_images: int = Field(default=40, ge=1)
+    ensemble_size: int = Field(default=10, ge=1)
+    hidden_channels: tuple[Annotated[int, Field(ge=1)], ...] = (128, 32)
+    epochs: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=64, ge=2)  # pixels
+    learning_rate: float = Field(default=1e-3, gt=0)
+
+
+class Config(Section):
+    """The whole of one trial. Every cross-section rule that the configuration alone can tell is checked here."""
+
+    seed: int = Field(default=0, ge=0)
+    stages: tuple[Literal["fid", "segmentation"], ...] = Field(default=("fid", "segmentation"), min_length=1)
+    data: Data = Data()
+    unet: UNet = UNet()
+    diffusion: Diffusion = Diffusion()
+    training: Training = Training()
+    sampling: Sampling = Sampling()
+    fid: Fid = Fid()
+    segmentation: Segmentation = Segmentation()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        for problem in _contradictions(self):
+            raise ValueError(problem)
+        return self
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    unet, size = config.unet, config.data.image_size
+    coarsest = 2 ** (unet.levels - 1)
+    if size % coarsest:
+        yield f"data.image_size must be a multiple of {coarsest}, for {unet.levels} unet.channel_mults, but got {size}"
+    for channels in unet.level_channels:
+        if channels % unet.norm_groups:
+            yield f"unet.norm_groups must divide each of {list(unet.level_channels)} channels, but got {unet.norm_groups}"
+    resolutions = [size // 2**level for level in range(unet.levels)]
+    for resolution in unet.attention_resolutions:
+        if resolution not in resolutions:
+            yield f"unet.attention_resolutions must be among {resolutions}, but got {resolution}"
+        elif unet.level_channels[resolutions.index(resolution)] % unet.attention_heads:
+            channels = unet.level_channels[resolutions.index(resolution)]
+            yield f"unet.attention_heads must divide the {channels} channels at {resolution}, but got {unet.attention_heads}"
+    last = config.diffusion.timesteps - 1
+    for t in config.segmentation.timesteps:
+        if t > last:
+            yield f"segmentation.timesteps must be at most {last} (diffusion.timesteps - 1), but got {t}"
+    for block in config.segmentation.blocks:
+        if block not in unet.up_blocks:
+            yield f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, but got {block}"
+    for name in ("blocks", "timesteps"):
+        values = getattr(config.segmentation, name)
+        if len(set(values)) < len(values):
+            yield f"segmentation.{name} must not repeat a value, but got {list(values)}"
+    if config.sampling.sampling_steps > config.diffusion.timesteps:
+        yield (
+            f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "
+            f"but got {config.sampling.sampling_steps}"
+        )
+
+
+def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """The settings as `{"unet.base_channels": 64, ...}`, in the order in which they are declared."""
+    flat: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}": value}
+    return flat
+
+
+def apply(config: Config, overrides: Overrides) -> Config:
+    """A new config with the dotted `overrides` laid over `config`.
+
+    Raises:
+        ConfigError: a name that does not exist, a value of the wrong type or range, or settings that contradict
+            each other.
+    """
+    tree = config.model_dump()
+    known = flatten(config)
+    for name, value in overrides.items():
+        if name not in known:
+            raise ConfigError(_unknown_setting(name, list(known)))
+        *sections, leaf = name.split(".")
+        node = tree
+        for section in sections:
+            node = node[section]
+        node[leaf] = value
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def _unknown_setting(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    siblings = [k for k in known if k.split(".")[0] == name.split(".")[0]]
+    hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(siblings or known)}"
+    return f"unknown setting {name!r}; {hint}"
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return message
+    return f"{name}: {message[0].lower()}{message[1:]}, but got {first['input']!r}"

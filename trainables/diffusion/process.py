@@ -1,0 +1,72 @@
+"""The forward process and its loss.
+
+Symbols: x_0 clean images in [-1, 1], x_t noisy images, eps the noise, t timesteps 0..T-1,
+alphas_cumprod[t] the part of the signal's variance that is left at t.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.config import Diffusion
+from trainables.diffusion.schedules import betas
+
+
+class Process(nn.Module):
+    """The fixed noising process of one schedule: buffers only, nothing to train."""
+
+    betas: Tensor
+    alphas_cumprod: Tensor
+    signal: Tensor
+    noise: Tensor
+
+    def __init__(self, diffusion: Diffusion) -> None:
+        super().__init__()
+        variances = betas(diffusion)
+        alphas_cumprod = torch.cumprod(1 - variances, 0)
+        self.register_buffer("betas", variances)
+        self.register_buffer("alphas_cumprod", alphas_cumprod)
+        self.register_buffer("signal", alphas_cumprod.sqrt().float())
+        self.register_buffer("noise", (1 - alphas_cumprod).sqrt().float())
+
+    @property
+    def timesteps(self) -> int:
+        """T, the number of steps."""
+        return len(self.betas)
+
+    @property
+    def snr(self) -> Tensor:
+        """The signal-to-noise ratio at each t, (T,) float64."""
+        return self.alphas_cumprod / (1 - self.alphas_cumprod)
+
+    def q_sample(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """Noisy images x_t, (B, C, H, W): a draw of q(x_t | x_0).
+
+        Args:
+            x_0: clean images in [-1, 1], (B, C, H, W).
+            t: timesteps in 0..T-1, (B,).
+            eps: standard normal noise, (B, C, H, W).
+
+        Source: Ho et al. 2020, equation 4.
+        """
+        return _at(self.signal, t) * x_0 + _at(self.noise, t) * eps
+
+    def predict_x_0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """The clean images that `eps` implies, (B, C, H, W), clipped to [-1, 1].
+
+        Source: Ho et al. 2020, equation 15.
+        """
+        return ((x_t - _at(self.noise, t) * eps) / _at(self.signal, t)).clamp(-1, 1)
+
+    def loss(self, model: nn.Module, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """The mean squared error of the predicted noise, a scalar.
+
+        Source: Ho et al. 2020, equation 14 (L_simple).
+        """
+        return F.mse_loss(model(self.q_sample(x_0, t, eps), t).float(), eps)
+
+
+def _at(values: Tensor, t: Tensor) -> Tensor:
+    return values[t][:, None, None, None]

@@ -1,0 +1,72 @@
+"""Samplers: from noise to images, over any sub-sequence of the timesteps.
+
+One step of either sampler goes from t to s < t, with a = alphas_cumprod (1 where s is -1, the clean image):
+
+    x_0   = (x_t - sqrt(1 - a_t) eps) / sqrt(a_t), clipped
+    sigma = eta sqrt((1 - a_s) / (1 - a_t)) sqrt(1 - a_t / a_s)
+    x_s   = sqrt(a_s) x_0 + sqrt(1 - a_s - sigma^2) eps + sigma z
+
+    sampler | eta
+    ddim    | 0    deterministic
+    ddpm    | 1    ancestral sampling with the posterior's variance, when no timestep is left out
+
+Source: Song et al. 2021 (arXiv:2010.02502), equations 12 and 16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import Sampling
+from trainables.diffusion.process import Process
+
+ETA = {"ddim": 0.0, "ddpm": 1.0}
+
+
+def respaced(timesteps: int, sampling_steps: int) -> list[int]:
+    """The timesteps that are visited, falling from T-1 to 0, `sampling_steps` of them, evenly spaced."""
+    if sampling_steps == 1:
+        return [timesteps - 1]
+    return [round(i * (timesteps - 1) / (sampling_steps - 1)) for i in reversed(range(sampling_steps))]
+
+
+def p_sample(process: Process, x_t: Tensor, eps: Tensor, t: int, s: int, eta: float, z: Tensor | None) -> Tensor:
+    """Images at timestep `s` from images at timestep `t`, (B, C, H, W): one step of the equations above.
+
+    Args:
+        x_t: noisy images, (B, C, H, W).
+        eps: the noise that the model predicts for them, (B, C, H, W).
+        s: the timestep to go to; -1 is the clean image.
+        eta: 0 deterministic, 1 ancestral.
+        z: standard normal noise, (B, C, H, W); needed where eta > 0.
+    """
+    a_t, a_s = float(process.alphas_cumprod[t]), float(process.alphas_cumprod[s]) if s >= 0 else 1.0
+    x_0 = ((x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5).clamp(-1, 1)
+    # The clipped x_0 implies another noise; going on with the model's own would leave the clipped path.
+    eps = (x_t - a_t**0.5 * x_0) / (1 - a_t) ** 0.5
+    sigma = eta * ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)) ** 0.5
+    x_s = a_s**0.5 * x_0 + (1 - a_s - sigma**2) ** 0.5 * eps
+    return x_s if z is None or sigma == 0 else x_s + sigma * z
+
+
+@torch.no_grad()
+def denoise(
+    model: nn.Module, process: Process, x_T: Tensor, sampling: Sampling, generator: torch.Generator
+) -> Iterator[tuple[int, Tensor]]:
+    """The pairs (s, x_s) from the first step's result to (-1, the clean images in [-1, 1], (B, C, H, W)).
+
+    Args:
+        model: predicts eps from (x_t, t).
+        x_T: standard normal noise, (B, C, H, W).
+        generator: gives the steps' noise, on x_T's device.
+    """
+    visited = respaced(process.timesteps, sampling.sampling_steps)
+    eta, x_t = ETA[sampling.sampler], x_T
+    for t, s in zip(visited, [*visited[1:], -1], strict=True):
+        eps = model(x_t, torch.full((len(x_t),), t, device=x_t.device)).float()
+        z = torch.randn(x_t.shape, generator=generator, device=x_t.device) if eta else None
+        x_t = p_sample(process, x_t, eps, t, s, eta, z)
+        yield s, x_t

@@ -1,0 +1,1 @@
+"""Image quality and segmentation: FID, features, pixel classifier, mIoU."""

@@ -1,0 +1,45 @@
+r"""The stages of a trial and their keys: which settings determine which artefact. Imports no torch.
+
+    ddpm ----> samples ----> fid
+         \--> segmentation
+
+A key covers the stage's name and version, the settings that it reads, its data's fingerprint and the keys of the
+stages before it. So a changed default that a stage does not read invalidates nothing.
+"""
+
+from __future__ import annotations
+
+from trainables.config import Config
+from trainables.data import About
+from trainables.store import hashed
+
+# To be raised by whoever changes what a stage computes from the same settings.
+VERSIONS = {"ddpm": 1, "samples": 1, "fid": 1, "segmentation": 1}
+
+
+def stage_keys(config: Config, about: About) -> dict[str, str]:
+    """The key of each stage that the trial needs, in the order in which they run."""
+    keys: dict[str, str] = {}
+    from_model = "fid" in config.stages and config.sampling.source == "model"
+    on_features = "segmentation" in config.stages and config.segmentation.features == "unet"
+    data = [config.data.model_dump(), about.fingerprint]
+    if from_model or on_features:
+        keys["ddpm"] = _key("ddpm", config.seed, data, config.unet, config.diffusion, config.training)
+    if "fid" in config.stages:
+        before = keys["ddpm"] if from_model else config.seed
+        keys["samples"] = _key("samples", data, before, config.sampling)
+        keys["fid"] = _key("fid", data, keys["samples"], config.fid)
+    if "segmentation" in config.stages:
+        before = keys["ddpm"] if on_features else ""
+        keys["segmentation"] = _key("segmentation", config.seed, data, before, config.segmentation)
+    return keys
+
+
+def trial_key(config: Config, about: About) -> str:
+    """The key of the whole trial: of all that its figures depend on."""
+    return hashed(stage_keys(config, about))
+
+
+def _key(stage: str, *determined_by: object) -> str:
+    plain = [part.model_dump() if hasattr(part, "model_dump") else part for part in determined_by]
+    return hashed([stage, VERSIONS[stage], plain])

@@ -1,0 +1,148 @@
+"""Artefacts by content: a stage's output is stored under the hash of everything that determines it.
+
+    ROOT/STAGE/KEY/manifest.json    size and SHA-256 of each file, facts about the making
+    ROOT/STAGE/KEY/...              the files
+
+An artefact is written beside and published by one rename (a local folder) or by its manifest, which goes last (an
+object store), so that a reader never sees half of one. What does not match its manifest is set aside, never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+MANIFEST = "manifest.json"
+
+
+def hashed(value: Any) -> str:
+    """A key of 20 hexadecimal digits for anything that JSON can say, the same whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A published artefact whose files have been verified, as a local folder."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def json(self, name: str) -> Any:
+        """The content of one of its JSON files."""
+        return json.loads((self / name).read_text())
+
+
+class Store:
+    """Artefacts under `root`.
+
+    Args:
+        root: a local folder, or a URI that fsspec opens (`s3://bucket/prefix`, `memory://`, ...).
+        cache: the local folder into which a remote store's artefacts are copied; not used by a local one.
+    """
+
+    def __init__(self, root: str | Path, cache: Path | None = None) -> None:
+        self.fs, path = fsspec.core.url_to_fs(str(root))
+        self.local = isinstance(self.fs, LocalFileSystem)
+        self.root = os.path.abspath(path) if self.local else path.rstrip("/")
+        self.cache = cache or Path(tempfile.gettempdir()) / "diffusion-ablations"
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether the artefact has been published. Its files are verified by `find` alone."""
+        return bool(self.fs.exists(f"{self._path(stage, key)}/{MANIFEST}"))
+
+    def find(self, stage: str, key: str) -> Artefact | None:
+        """The artefact, verified; None where there is none or where it was damaged and has been set aside."""
+        if not self.has(stage, key):
+            return None
+        path = self._path(stage, key)
+        folder = Path(path) if self.local else self._fetched(stage, key)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text())
+            damaged = [name for name, entry in manifest["files"].items() if _entry(folder / name) != entry]
+        except (ValueError, KeyError, TypeError, OSError):
+            damaged = [MANIFEST]
+        if not damaged:
+            return Artefact(folder, manifest["facts"])
+        self._set_aside(stage, key, damaged)
+        return None
+
+    @contextmanager
+    def publish(self, stage: str, key: str, facts: dict[str, Any]) -> Iterator[Path]:
+        """An empty folder to write the artefact's files to; it is published on leaving without an exception.
+
+        Args:
+            facts: kept in the manifest, for example `wall_time_s`; may still be filled inside the block.
+        """
+        parent = Path(self.root) if self.local else self.cache
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{stage}-", dir=parent))
+        try:
+            yield folder
+            files = {p.relative_to(folder).as_posix(): _entry(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+            (folder / MANIFEST).write_text(json.dumps({"facts": facts, "files": files}, indent=1, sort_keys=True))
+            self._publish(folder, self._path(stage, key))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _publish(self, folder: Path, path: str) -> None:
+        if self.local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            for file in folder.rglob("*"):
+                _flush(file)
+            try:
+                folder.chmod(0o755)
+                os.rename(folder, path)
+            except OSError:
+                # Another trial published the same artefact first: by its key it is the same one.
+                if not Path(path, MANIFEST).exists():
+                    raise
+            return
+        for file in sorted(folder.rglob("*"), key=lambda p: p.name == MANIFEST):
+            if file.is_file():
+                self.fs.put_file(str(file), f"{path}/{file.relative_to(folder).as_posix()}")
+
+    def _fetched(self, stage: str, key: str) -> Path:
+        folder = self.cache / hashed(self.root) / stage / key
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in self.fs.find(self._path(stage, key)):
+            target = folder / name.removeprefix(self._path(stage, key)).lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.fs.get_file(name, str(target))
+        return folder
+
+    def _set_aside(self, stage: str, key: str, damaged: list[str]) -> None:
+        aside = f"{self.root}/damaged/{stage}-{key}-{os.urandom(4).hex()}"
+        warnings.warn(f"damaged artefact {stage}/{key} ({', '.join(damaged)}): set aside as {aside}", stacklevel=3)
+        self.fs.makedirs(f"{self.root}/damaged", exist_ok=True)
+        self.fs.mv(self._path(stage, key), aside, recursive=True)
+
+    def _path(self, stage: str, key: str) -> str:
+        return f"{self.root}/{stage}/{key}"
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _flush(path: Path) -> None:
+    """Makes sure that the file is on the disk before it is published: a rename can outlive its content."""
+    if path.is_file():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

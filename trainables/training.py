@@ -1,0 +1,130 @@
+"""Training of the DDPM: AdamW on the noise's squared error, with an exponential moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import Config, Training
+from trainables.diffusion.process import Process
+from trainables.images import to_unit
+from trainables.progress import Progress
+from trainables.randomness import derived_seed, generator
+from trainables.unet.unet import UNet
+
+LOGGED_POINTS = 200  # of the loss curve, at most
+HEARTBEAT_S = 2.0  # a progress record at least this often
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer finite; another try would end the same."""
+
+
+def build(config: Config, image_channels: int, device: torch.device) -> UNet:
+    """The U-Net of `config` with its initial weights, which depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(config.seed, "init"))
+        model = UNet(config.unet, image_channels, config.data.image_size)
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def learning_rate(training: Training, step: int) -> float:
+    """The learning rate of step `step` (0-based): linear warm-up, then a cosine to the final factor."""
+    if step < training.warmup_steps:
+        return training.learning_rate * (step + 1) / training.warmup_steps
+    done = (step - training.warmup_steps) / max(1, training.train_steps - training.warmup_steps)
+    final = training.final_learning_rate
+    return training.learning_rate * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def ema_decay(training: Training, step: int) -> float:
+    """The decay at `step`: short while the weights still move fast, `training.ema_decay` in the end."""
+    return min(training.ema_decay, (1 + step) / (10 + step))
+
+
+class Trainer:
+    """One DDPM in training. `run` trains to the end; afterwards `ema` holds the model to use.
+
+    Args:
+        config: the trial's.
+        images: the training images, uint8 (N, C, H, W), on the device to train on.
+    """
+
+    def __init__(self, config: Config, images: Tensor) -> None:
+        self.config, self.training, self.images = config, config.training, images
+        self.device = images.device
+        self.model = build(config, images.shape[1], self.device)
+        self.ema = build(config, images.shape[1], self.device).requires_grad_(False).eval()
+        self.process = Process(config.diffusion).to(self.device)
+        fused = self.device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.training.learning_rate, fused=fused)
+        self.noise = generator(config.seed, "training noise", device=self.device)
+        self.step = 0
+        self.losses: list[tuple[int, float]] = []
+
+    def run(self) -> Iterator[Progress]:
+        """Records of the training's progress, until it is done.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
+        steps, log_every = self.training.train_steps, max(1, self.training.train_steps // LOGGED_POINTS)
+        pending: list[Tensor] = []  # read together, so that a GPU is not made to wait at every step
+        beat = time.monotonic()
+        while self.step < steps:
+            pending.append(self._train_step())
+            if self.step % log_every == 0 or self.step == steps:
+                loss = self._mean_finite(torch.stack(pending).tolist())
+                self.losses.append((self.step, loss))
+                pending, beat = [], time.monotonic()
+                yield Progress(self.step, steps, {"loss": loss})
+            elif time.monotonic() - beat > HEARTBEAT_S:
+                beat = time.monotonic()
+                yield Progress(self.step, steps)
+
+    def _train_step(self) -> Tensor:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.training, self.step)
+        x_0, t, eps = self._batch()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.training.precision == "bf16"):
+            loss = self.process.loss(self.model, x_0, t, eps)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.training.grad_clip)
+        self.optimizer.step()
+        weight = 1 - ema_decay(self.training, self.step)
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
+        self.step += 1
+        return loss.detach()
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """x_0 in [-1, 1], t and eps of the current step; they depend on the seed and the step alone."""
+        size = self.training.batch_size
+        first = self.step * size
+        rows = torch.cat([self._order(epoch)[a:b] for epoch, a, b in _spans(first, size, len(self.images))])
+        x_0 = to_unit(self.images[rows.to(self.device)])
+        t = torch.randint(self.process.timesteps, (size,), generator=self.noise, device=self.device)
+        eps = torch.randn(x_0.shape, generator=self.noise, device=self.device)
+        return x_0, t, eps.contiguous(memory_format=torch.channels_last)
+
+    def _order(self, epoch: int) -> Tensor:
+        return torch.randperm(len(self.images), generator=generator(self.config.seed, "order", epoch))
+
+    def _mean_finite(self, losses: list[float]) -> float:
+        for i, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                raise Diverged(f"diverged at step {self.step - len(losses) + i + 1}: the loss is {loss}")
+        return sum(losses) / len(losses)
+
+
+def _spans(first: int, size: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """(epoch, start, stop) of the rows `first .. first + size` of an endless row of epochs of `length`."""
+    while size:
+        epoch, start = divmod(first, length)
+        stop = min(length, start + size)
+        yield epoch, start, stop
+        first, size = first + stop - start, size - (stop - start)

@@ -1,0 +1,1 @@
+"""The U-Net, its blocks and their cost."""

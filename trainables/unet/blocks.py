@@ -1,0 +1,137 @@
+"""The U-Net's parts. A new block is one class here, with `(in_channels, out_channels, emb_channels, unet)`.
+
+B batch, C channels, H and W pixels, E the channels of the timestep's embedding.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.config import UNet
+
+
+def timestep_embedding(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
+    """Sinusoids of the timesteps, (B, channels): the sines, then the cosines.
+
+    Args:
+        t: timesteps, (B,).
+        channels: an even number.
+
+    Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.5.
+    """
+    half = channels // 2
+    frequencies = torch.exp(-math.log(max_period) / half * torch.arange(half, device=t.device))
+    angles = t[:, None].float() * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class GroupNorm(nn.Module):
+    """GroupNorm of (B, C, H, W); the timestep enters by addition before it."""
+
+    def __init__(self, groups: int, channels: int, emb_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels)
+        self.emb = nn.Linear(emb_channels, channels)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.norm(h + self.emb(emb)[:, :, None, None])
+
+
+class AdaGN(nn.Module):
+    """GroupNorm of (B, C, H, W) that is scaled and shifted from the timestep's embedding.
+
+    Source: Dhariwal & Nichol 2021 (arXiv:2105.05233), section 3, AdaGN(h, y) = y_s GroupNorm(h) + y_b.
+    """
+
+    def __init__(self, groups: int, channels: int, emb_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels)
+        self.emb = nn.Linear(emb_channels, 2 * channels)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        scale, shift = self.emb(emb)[:, :, None, None].chunk(2, dim=1)
+        return self.norm(h) * (1 + scale) + shift
+
+
+NORMS: dict[str, type[GroupNorm] | type[AdaGN]] = {"group": GroupNorm, "adagn": AdaGN}
+
+
+class ResNetBlock(nn.Module):
+    """norm, SiLU, 3x3 convolution, twice, and a skip; the timestep enters at the second norm.
+
+    Source: Ho et al. 2020, appendix B.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, emb_channels: int, unet: UNet) -> None:
+        super().__init__()
+        self.norm_1 = nn.GroupNorm(_groups(unet.norm_groups, in_channels), in_channels)
+        self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm_2 = NORMS[unet.norm](unet.norm_groups, out_channels, emb_channels)
+        self.dropout = nn.Dropout(unet.dropout)
+        self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = _skip(in_channels, out_channels)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv_1(F.silu(self.norm_1(x)))
+        h = self.conv_2(self.dropout(F.silu(self.norm_2(h, emb))))
+        return h + self.skip(x)
+
+
+class ConvNeXtBlock(nn.Module):
+    """7x7 depthwise convolution, one norm, 1x1 expansion, one GELU, 1x1 projection, and a skip.
+
+    Source: Liu et al. 2022 (arXiv:2201.03545), figure 4; the expansion is 2 where theirs is 4, as in the study.
+    The layer norm is over channels and pixels (GroupNorm of one group), the usual form in diffusion U-Nets.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, emb_channels: int, unet: UNet) -> None:
+        super().__init__()
+        hidden = unet.convnext_expansion * out_channels
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels)
+        self.norm = NORMS[unet.norm](1, in_channels, emb_channels)
+        self.expand = nn.Conv2d(in_channels, hidden, 1)
+        self.dropout = nn.Dropout(unet.dropout)
+        self.project = nn.Conv2d(hidden, out_channels, 1)
+        self.skip = _skip(in_channels, out_channels)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.norm(self.depthwise(x), emb)
+        h = self.project(self.dropout(F.gelu(self.expand(h))))
+        return h + self.skip(x)
+
+
+BLOCKS: dict[str, type[ResNetBlock] | type[ConvNeXtBlock]] = {"resnet": ResNetBlock, "convnext": ConvNeXtBlock}
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the pixels of (B, C, H, W), with a norm before it and a skip.
+
+    Source: Vaswani et al. 2017, equation 1.
+    """
+
+    def __init__(self, channels: int, unet: UNet) -> None:
+        super().__init__()
+        self.heads = unet.attention_heads
+        self.norm = nn.GroupNorm(unet.norm_groups, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.project = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, height, width = x.shape
+        qkv = self.qkv(self.norm(x)).flatten(2).reshape(b, 3, self.heads, c // self.heads, height * width)
+        q, k, v = qkv.transpose(3, 4).unbind(1)  # each (B, heads, HW, C / heads)
+        h = F.scaled_dot_product_attention(q, k, v)
+        return x + self.project(h.transpose(2, 3).reshape(b, c, height, width))
+
+
+def _groups(groups: int, channels: int) -> int:
+    """`groups`, or the most that divide a concatenation's `channels`."""
+    return math.gcd(groups, channels)
+
+
+def _skip(in_channels: int, out_channels: int) -> nn.Module:
+    return nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
