@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.cluster import set_environment, start_ray, stop_ray
 from orchestrator.devices import Resources, cpus, gpus
-from orchestrator.pictures import figures
+from orchestrator.pictures import KINDS, figures
 from orchestrator.place import Place
 from orchestrator.plan import Study, Trial
 from orchestrator.progress import Board, open_log
@@ -136,7 +137,8 @@ def show(name: str, place: Place, out: Console, tracking: Tracking | None = None
     folder = place.study(name)
     trials = table.load_trials(place.tracking_uri, name)
     summary = table.summarise(trials, table.present_metrics(trials))
-    written = report.write(summary, trials, folder, _pictures(folder), study=name)
+    shown = zip(trials["variant"], trials["seed"], strict=True)
+    written = report.write(summary, trials, folder, _pictures(folder, shown), study=name)
     if tracking:
         tracking.describe(report.markdown_table(summary, trials))
     out.print()
@@ -154,12 +156,20 @@ def open_command(tracking_uri: str) -> str:
     """What to type to see the study in MLflow."""
     if tracking_uri.startswith("http"):
         return f"open {tracking_uri}"
-    return f"mlflow ui --backend-store-uri {tracking_uri}"
+    mlflow = Path(sys.executable).parent / "mlflow"
+    here = mlflow.relative_to(Path.cwd()) if mlflow.is_relative_to(Path.cwd()) else mlflow
+    return f"{here} ui --backend-store-uri {tracking_uri}"
 
 
-def _pictures(folder: Path) -> dict[str, dict[str, Path]]:
-    trials = sorted(p for p in (folder / "pictures").glob("*") if p.is_dir())
-    return {trial.name: {p.stem: p for p in sorted(trial.glob("*.png"))} for trial in trials}
+def _pictures(folder: Path, trials: Iterable[tuple[str, int]]) -> dict[str, dict[str, Path]]:
+    """The pictures that are there: variant -> caption -> file."""
+    found: dict[str, dict[str, Path]] = {}
+    for variant, seed in trials:
+        for kind in KINDS:
+            path = folder / "pictures" / f"{variant}-seed{seed}" / f"{kind}.png"
+            if path.exists():
+                found.setdefault(variant, {})[f"{kind}, seed {seed}"] = path
+    return found
 
 
 def _published(store: Path, stage: str, key: str) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHOWN_SAMPLES = 64
+KINDS = ("samples", "denoising", "masks", "loss")  # in the order in which a person looks at them
 
 
 def figures(artefacts: Mapping[str, str]) -> dict[str, Figure]:

@@ -58,7 +58,7 @@ class Tracking:
         self.errors: list[str] = []
         self._tags = _code_tags()
         self._runs: dict[str, str] = {}  # trial's name -> run id
-        self._logged: dict[str, int] = {}  # trial's name -> the last step that an earlier session logged
+        self._logged: dict[tuple[str, str], int] = {}  # (trial's name, metric) -> the last step of an earlier session
         self._queue: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
@@ -154,8 +154,9 @@ class Tracking:
             params = [Param(k, _param(v)) for k, v in flatten(trial.config).items()]
             self.client.log_batch(run_id, params=params)
         else:
-            history = self.client.get_metric_history(run_id, "loss")
-            self._logged[trial.name] = max((m.step for m in history), default=-1)
+            for metric in self.client.get_run(run_id).data.metrics:
+                history = self.client.get_metric_history(run_id, metric)
+                self._logged[trial.name, metric] = max(m.step for m in history)
             self.client.update_run(run_id, status="RUNNING")
             for name, value in self._run_tags(trial).items():
                 self.client.set_tag(run_id, name, value)
@@ -187,10 +188,9 @@ class Tracking:
     def _log(self, trial: Trial, metrics: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
-        if "loss" in metrics and step <= self._logged.get(trial.name, -1):
-            return
         now = int(time.time() * 1000)
-        self.client.log_batch(self._runs[trial.name], metrics=[Metric(k, v, now, step) for k, v in metrics.items()])
+        new = [Metric(k, v, now, step) for k, v in metrics.items() if step > self._logged.get((trial.name, k), -1)]
+        self.client.log_batch(self._runs[trial.name], metrics=new)
 
     def _finish(self, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         run_id = self._runs[trial.name]

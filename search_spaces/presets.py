@@ -28,7 +28,14 @@ def quick() -> Config:
             ema_decay=0.99,
         ),
         sampling=Sampling(sampler="ddim", sampling_steps=25, sampling_repeats=3, samples=500, batch_size=250),
-        segmentation=Segmentation(blocks=(5, 6, 7), timesteps=(50, 150, 250), label_images=40, epochs=4),
+        segmentation=Segmentation(
+            blocks=(5, 6, 7),
+            timesteps=(50, 150, 250),
+            label_images=100,
+            epochs=10,
+            batch_size=256,
+            learning_rate=2e-3,
+        ),
     )
 
 

@@ -154,14 +154,15 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"data.image_size must be a multiple of {coarsest}, for {unet.levels} unet.channel_mults, but got {size}"
     for channels in unet.level_channels:
         if channels % unet.norm_groups:
-            yield f"unet.norm_groups must divide each of {list(unet.level_channels)} channels, but got {unet.norm_groups}"
+            yield f"unet.norm_groups must divide each of {list(unet.level_channels)}, but got {unet.norm_groups}"
     resolutions = [size // 2**level for level in range(unet.levels)]
     for resolution in unet.attention_resolutions:
         if resolution not in resolutions:
             yield f"unet.attention_resolutions must be among {resolutions}, but got {resolution}"
         elif unet.level_channels[resolutions.index(resolution)] % unet.attention_heads:
             channels = unet.level_channels[resolutions.index(resolution)]
-            yield f"unet.attention_heads must divide the {channels} channels at {resolution}, but got {unet.attention_heads}"
+            heads = unet.attention_heads
+            yield f"unet.attention_heads must divide {channels}, the channels at {resolution}, but got {heads}"
     last = config.diffusion.timesteps - 1
     for t in config.segmentation.timesteps:
         if t > last:

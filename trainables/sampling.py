@@ -45,7 +45,7 @@ class _Strip:
 
 
 def draw(config: Config, model: UNet, image_shape: torch.Size) -> Generator[Progress, None, Drawn]:
-    """Progress, counted in calls of the network; returns the sample sets, each from its own random stream.
+    """Progress, counted in calls of the network; returns the sample sets, each batch from its own random stream.
 
     Args:
         model: predicts eps; the sets are drawn on its device.
@@ -58,9 +58,9 @@ def draw(config: Config, model: UNet, image_shape: torch.Size) -> Generator[Prog
     strip = _Strip(_strip_timesteps(config))
     sets = []
     for repeat in range(sampling.sampling_repeats):
-        rng = generator(config.seed, "sampling", repeat, device=device)
         parts: list[NDArray[np.uint8]] = []
-        for size in batches:
+        for batch, size in enumerate(batches):
+            rng = generator(config.seed, "sampling", repeat, batch, device=device)
             x_T = torch.randn((size, *image_shape), generator=rng, device=device)
             x_T = x_t = x_T.contiguous(memory_format=torch.channels_last)
             first = not repeat and not parts

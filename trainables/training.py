@@ -63,6 +63,7 @@ class Trainer:
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.training.learning_rate, fused=fused)
         self.noise = generator(config.seed, "training noise", device=self.device)
+        torch.manual_seed(derived_seed(config.seed, "dropout"))  # the one thing that draws from the global generator
         self.step = 0
         self.losses: list[tuple[int, float]] = []
 

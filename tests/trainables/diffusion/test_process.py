@@ -1,0 +1,88 @@
+"""The forward process: its moments, its inverse, its loss, and diffusers' own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from trainables.config import Diffusion
+from trainables.diffusion.process import Process
+
+SCHEDULES = ["linear", "cosine"]
+
+
+class Knows(nn.Module):
+    """The perfect predictor: it knows the clean images."""
+
+    def __init__(self, process: Process, x_0: Tensor) -> None:
+        super().__init__()
+        self.alphas_cumprod, self.x_0 = process.alphas_cumprod, x_0
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        a = self.alphas_cumprod[t].float()[:, None, None, None]
+        return (x_t - a.sqrt() * self.x_0) / (1 - a).sqrt()
+
+
+def _draws(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 1, 4, 4, generator=g) * 2 - 1, torch.randn(count, 1, 4, 4, generator=g)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("t", [0, 250, 999])
+def test_moments_of_q_sample(schedule: str, t: int) -> None:
+    process = Process(Diffusion(beta_schedule=schedule))
+    remaining = float(np.prod(1 - process.betas.numpy()[: t + 1]))
+    eps = torch.randn(2000, 1, 8, 8, generator=torch.Generator().manual_seed(t))
+    x_t = process.q_sample(torch.full_like(eps, 0.3), torch.full((2000,), t), eps)
+    n = x_t.numel()
+    assert float(x_t.mean()) == pytest.approx(0.3 * remaining**0.5, abs=5 * ((1 - remaining) / n) ** 0.5)
+    assert float(x_t.var()) == pytest.approx(1 - remaining, rel=5 * (2 / n) ** 0.5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_q_sample_is_diffusers_add_noise(schedule: str) -> None:
+    process = Process(Diffusion(beta_schedule=schedule))
+    theirs = DDPMScheduler(1000, trained_betas=process.betas.numpy())
+    t = torch.tensor([0, 1, 17, 500, 998, 999])
+    x_0, eps = _draws(len(t))
+    assert_close(process.q_sample(x_0, t, eps), theirs.add_noise(x_0, eps, t), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_predict_x_0_inverts_q_sample(schedule: str) -> None:
+    process = Process(Diffusion(beta_schedule=schedule))
+    t = torch.arange(0, 900, 50)
+    x_0, eps = _draws(len(t))
+    assert_close(process.predict_x_0(process.q_sample(x_0, t, eps), t, eps), x_0, rtol=0, atol=1e-4)
+
+
+def test_predict_x_0_stays_in_the_images_range() -> None:
+    process = Process(Diffusion())
+    x_0, eps = _draws(8)
+    predicted = process.predict_x_0(x_0 * 5, torch.full((8,), 500), eps)
+    assert predicted.min() == -1
+    assert predicted.max() == 1
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_loss_of_the_perfect_predictor_is_0(schedule: str) -> None:
+    process = Process(Diffusion(beta_schedule=schedule))
+    t = torch.arange(0, 1000, 37)
+    x_0, eps = _draws(len(t))
+    assert float(process.loss(Knows(process, x_0), x_0, t, eps)) == pytest.approx(0, abs=1e-8)
+
+
+def test_loss_of_predicting_no_noise_is_the_noises_mean_square() -> None:
+    class Nothing(nn.Module):
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            return torch.zeros_like(x_t, dtype=torch.bfloat16)
+
+    x_0, eps = _draws(16)
+    loss = Process(Diffusion()).loss(Nothing(), x_0, torch.arange(16), eps)
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float((eps.double() ** 2).mean()), rel=1e-5)

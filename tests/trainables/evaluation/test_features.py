@@ -1,0 +1,132 @@
+"""The feature maps against up-sampling them whole, and what the U-Net is shown to make them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from trainables.config import Diffusion, Segmentation
+from trainables.diffusion.process import Process
+from trainables.evaluation import features
+from trainables.evaluation.features import FeatureMaps, pixel_features, unet_features
+from trainables.images import to_unit
+
+SHAPES = [  # (image size, [(channels, size) of each map])
+    (16, [(5, 16)]),
+    (16, [(3, 2), (5, 4), (2, 8)]),
+    (16, [(4, 5), (3, 7), (1, 16), (2, 1)]),
+    (9, [(3, 2), (4, 5)]),
+]
+
+
+def _maps(shapes: list[tuple[int, int]], images: int = 3) -> list[Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return [torch.randn(images, channels, size, size, generator=g) for channels, size in shapes]
+
+
+def _whole(maps: list[Tensor], size: int) -> Tensor:
+    """All features of all pixels, (N, D, H, W)."""
+    return torch.cat([F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps], dim=1)
+
+
+def _result(making: Generator[Any, None, FeatureMaps]) -> tuple[FeatureMaps, list[Any]]:
+    seen = []
+    while True:
+        try:
+            seen.append(next(making))
+        except StopIteration as done:
+            return done.value, seen
+
+
+class Model:
+    """Stands in for the U-Net: keeps what it is shown and gives maps that say from which call they are."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[Tensor, Tensor]] = []
+
+    def features(self, x_t: Tensor, t: Tensor, blocks: tuple[int, ...]) -> dict[int, Tensor]:
+        self.shown.append((x_t, t))
+        number = x_t[:, :1, :2, :2] * 0
+        # In another order than they are asked for, as the U-Net gives them.
+        return {block: number + 1000 * t[:, None, None, None] + block for block in sorted(blocks)}
+
+
+@pytest.mark.parametrize(("size", "shapes"), SHAPES)
+def test_pixels_are_those_of_the_upsampled_maps(size: int, shapes: list[tuple[int, int]]) -> None:
+    maps = _maps(shapes)
+    index = torch.randperm(3 * size**2, generator=torch.Generator().manual_seed(1))
+    expected = _whole(maps, size).permute(0, 2, 3, 1).flatten(0, 2)[index]
+    assert_close(FeatureMaps(maps, size).pixels(index), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "shapes"), SHAPES)
+@pytest.mark.parametrize("outputs", [1, 40], ids=["projected first", "up-sampled first"])
+def test_project_is_the_linear_layer_on_the_upsampled_maps(
+    size: int, shapes: list[tuple[int, int]], outputs: int
+) -> None:
+    maps = _maps(shapes)
+    weight = torch.randn(outputs, sum(channels for channels, _ in shapes), generator=torch.Generator().manual_seed(1))
+    found = FeatureMaps(maps, size)
+    for image in range(3):
+        expected = torch.einsum("kd,dhw->khw", weight, _whole(maps, size)[image])
+        assert_close(found.project(image, weight), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_maps_are_timestep_major_then_block_in_the_configs_order() -> None:
+    segmentation = Segmentation(blocks=(9, 6), timesteps=(250, 50))
+    images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    maps, _ = _result(unet_features(Model(), Process(Diffusion()), images, segmentation, seed=0))
+    assert [int(m[0, 0, 0, 0]) for m in maps.maps] == [250_009, 250_006, 50_009, 50_006]
+    assert maps.channels == [1, 1, 1, 1]
+
+
+def _shown_noise(seed: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Tensor]]:
+    """The timestep and the noise of each image that the model is shown."""
+    monkeypatch.setattr(features, "BATCH", 2)
+    process, model = Process(Diffusion()), Model()
+    images = torch.randint(256, (5, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    _result(unet_features(model, process, images, Segmentation(timesteps=(50, 150)), seed))
+    clean, noise = [to_unit(images[:2]), to_unit(images[2:4]), to_unit(images[4:])], []
+    for call, (x_t, t) in enumerate(model.shown):
+        a = process.alphas_cumprod[t].float()[:, None, None, None]
+        noise += zip(t.tolist(), (x_t - a.sqrt() * clean[call // 2]) / (1 - a).sqrt(), strict=True)
+    return noise
+
+
+def test_one_noise_serves_all_images_and_timesteps(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = _shown_noise(0, monkeypatch)
+    assert sorted(t for t, _ in noise) == [50] * 5 + [150] * 5
+    first = noise[0][1]
+    assert 0.3 < float(first.std()) < 3
+    for _, other in noise[1:]:
+        assert_close(other, first, rtol=0, atol=1e-4)
+
+
+def test_noise_depends_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    first, again, other = (_shown_noise(seed, monkeypatch)[0][1] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=0.1)
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_every_image_has_its_features_and_progress_ends_at_the_last(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "BATCH", 2)
+    images = torch.zeros(count, 1, 4, 4, dtype=torch.uint8)
+    maps, seen = _result(unet_features(Model(), Process(Diffusion()), images, Segmentation(), seed=0))
+    assert {m.shape[0] for m in maps.maps} == {count}
+    assert [(p.step, p.steps) for p in seen] == [(min(i + 2, count), count) for i in range(0, count, 2)]
+
+
+def test_features_of_raw_pixels_are_the_images_values() -> None:
+    images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    found = pixel_features(images).pixels(torch.arange(32))
+    assert_close(found, (images.float() / 127.5 - 1).permute(0, 2, 3, 1).reshape(32, 3))

@@ -1,0 +1,158 @@
+"""The settings: the override language, what is refused and in which words, and the paper's arithmetic."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from search_spaces.presets import PRESETS
+from trainables.config import Config, ConfigError, Data, Segmentation, UNet, apply, flatten
+
+ROOT = Path(__file__).parents[2]
+SMALL = Config(
+    data=Data(image_size=16),
+    unet=UNet(base_channels=16, channel_mults=(1, 2, 2), attention_resolutions=(8, 4), attention_heads=2),
+    segmentation=Segmentation(blocks=(5, 6, 7)),
+)
+
+REFUSED = [
+    # unknown names
+    ({"unet.blok": "convnext"}, ["unet.blok", "did you mean unet.block?"]),
+    ({"training.qqqqqqqq": 1}, ["training.qqqqqqqq", "allowed: training.train_steps, training.batch_size"]),
+    ({"unet": {}}, ["unknown setting 'unet'"]),
+    # wrong types
+    ({"unet.base_channels": "wide"}, ["unet.base_channels", "integer", "'wide'"]),
+    ({"unet.base_channels": 16.5}, ["unet.base_channels", "integer", "16.5"]),
+    ({"unet.block": "transformer"}, ["unet.block", "'resnet' or 'convnext'", "'transformer'"]),
+    ({"segmentation.timesteps": 50}, ["segmentation.timesteps", "tuple", "50"]),
+    ({"diffusion.beta_end": float("nan")}, ["diffusion.beta_end", "finite", "nan"]),
+    # out of range
+    ({"seed": -1}, ["seed", "greater than or equal to 0", "-1"]),
+    ({"data.image_size": 4}, ["data.image_size", "greater than or equal to 8", "4"]),
+    ({"unet.base_channels": 12}, ["unet.base_channels", "multiple of 8", "12"]),
+    ({"unet.channel_mults": ()}, ["unet.channel_mults", "at least 1", "()"]),
+    ({"unet.channel_mults": (1, 0, 2)}, ["unet.channel_mults", "greater than or equal to 1", "0"]),
+    ({"unet.dropout": 1.0}, ["unet.dropout", "less than 1", "1.0"]),
+    ({"training.learning_rate": 0.0}, ["training.learning_rate", "greater than 0", "0.0"]),
+    ({"training.final_learning_rate": 1.1}, ["training.final_learning_rate", "less than or equal to 1", "1.1"]),
+    ({"segmentation.timesteps": (50, -1)}, ["segmentation.timesteps", "greater than or equal to 0", "-1"]),
+    ({"stages": ()}, ["stages", "at least 1", "()"]),
+    # contradictions
+    ({"diffusion.beta_start": 0.02}, ["diffusion.beta_end", "above beta_start=0.02", "0.02"]),
+    ({"data.image_size": 18}, ["data.image_size", "multiple of 4", "18"]),
+    ({"unet.norm_groups": 3}, ["unet.norm_groups", "[16, 32, 32]", "3"]),
+    ({"unet.attention_resolutions": (8, 5)}, ["unet.attention_resolutions", "[16, 8, 4]", "5"]),
+    ({"unet.attention_heads": 3}, ["unet.attention_heads", "divide", "32", "3"]),
+    ({"segmentation.timesteps": (50, 1000)}, ["segmentation.timesteps", "at most 999", "1000"]),
+    ({"diffusion.timesteps": 150}, ["segmentation.timesteps", "at most 149", "150"]),
+    ({"segmentation.blocks": (7, 8)}, ["segmentation.blocks", "[5, 6, 7]", "8"]),
+    ({"segmentation.blocks": (4, 5)}, ["segmentation.blocks", "[5, 6, 7]", "4"]),
+    ({"segmentation.blocks": (6, 6)}, ["segmentation.blocks", "repeat", "[6, 6]"]),
+    ({"segmentation.timesteps": (50, 50)}, ["segmentation.timesteps", "repeat", "[50, 50]"]),
+    ({"sampling.sampling_steps": 1001}, ["sampling.sampling_steps", "at most", "1000", "1001"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "words"), REFUSED, ids=lambda x: str(x)[:60])
+def test_refusal_is_one_line_that_names_the_setting_and_what_is_allowed(overrides: dict, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        apply(SMALL, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"segmentation.timesteps": (0, 999)},
+        {"sampling.sampling_steps": 1000},
+        {"unet.attention_resolutions": (16, 8, 4)},
+        {"unet.attention_heads": 3, "unet.attention_resolutions": ()},
+        {"training.train_steps": 0},
+    ],
+    ids=str,
+)
+def test_limits_themselves_are_allowed(overrides: dict) -> None:
+    assert overrides.items() <= flatten(apply(SMALL, overrides)).items()
+
+
+@pytest.mark.parametrize("config", [Config(), *(preset() for preset in PRESETS.values())])
+def test_flatten_and_apply_are_inverse(config: Config) -> None:
+    assert apply(Config(), flatten(config)) == config
+
+
+def test_apply_changes_the_named_settings_and_nothing_else() -> None:
+    overrides = {"seed": 3, "unet.block": "convnext", "segmentation.blocks": [5, 7]}
+    before, after = flatten(SMALL), flatten(apply(SMALL, overrides))
+    assert {name: after[name] for name in after if after[name] != before[name]} == {
+        "seed": 3,
+        "unet.block": "convnext",
+        "segmentation.blocks": (5, 7),
+    }
+
+
+def test_apply_leaves_the_config_that_it_is_given_alone() -> None:
+    before = flatten(SMALL)
+    apply(SMALL, {"unet.base_channels": 32})
+    assert flatten(SMALL) == before
+
+
+def test_contradiction_between_two_overrides_is_judged_together() -> None:
+    # Either alone is refused for a network of three levels: only both fit.
+    deeper = apply(SMALL, {"segmentation.blocks": (6, 9), "unet.channel_mults": (1, 1, 2, 2)})
+    assert deeper.unet.up_blocks == (6, 7, 8, 9)
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        SMALL.seed = 1
+    with pytest.raises(ValidationError, match="frozen"):
+        SMALL.unet.base_channels = 8
+
+
+def test_config_is_imported_without_torch() -> None:
+    code = "import sys, trainables.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_papers_arithmetic() -> None:
+    unet = UNet(base_channels=64, channel_mults=(1, 2, 4, 8))
+    assert unet.up_blocks == (6, 7, 8, 9)
+    widths = [unet.up_block_channels(block) for block in unet.up_blocks]
+    assert widths == [256, 128, 64, 64]
+    assert 3 * sum(widths) == 1536
+
+
+def test_the_default_is_the_paper() -> None:
+    config = Config()
+    assert (config.unet.base_channels, config.unet.channel_mults) == (64, (1, 2, 4, 8))
+    assert (config.segmentation.blocks, config.segmentation.timesteps) == ((6, 7, 8, 9), (50, 150, 250))
+    assert (config.diffusion.timesteps, config.diffusion.beta_schedule, config.sampling.sampling_repeats) == (
+        1000,
+        "linear",
+        3,
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="norm_groups is not checked against base_channels, which the head's norm has")
+def test_norm_groups_must_divide_the_base_channels() -> None:
+    with pytest.raises(ConfigError, match=r"unet\.norm_groups"):
+        apply(SMALL, {"unet.base_channels": 8, "unet.channel_mults": (2, 2, 2), "unet.norm_groups": 16})
+
+
+@pytest.mark.xfail(strict=True, reason="a lower clip above the upper one is accepted, and every beta is beta_max")
+def test_cosine_clips_must_not_cross() -> None:
+    overrides = {"diffusion.beta_schedule": "cosine", "diffusion.beta_start": 0.01, "diffusion.beta_max": 0.005}
+    with pytest.raises(ConfigError, match=r"diffusion\.beta_max"):
+        apply(SMALL, overrides)
+
+
+@pytest.mark.xfail(strict=True, reason="no metric is accepted, although fid_digits is computed all the same")
+def test_the_fid_stage_needs_a_metric() -> None:
+    with pytest.raises(ConfigError, match=r"fid\.metrics"):
+        apply(SMALL, {"fid.metrics": ()})

@@ -1,0 +1,101 @@
+"""What a trial costs: the stages that it lists and the figures that can be worked out by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search_spaces.ablations import CONTROLS, VARIANTS
+from search_spaces.presets import quick
+from trainables.config import Overrides, apply
+from trainables.cost import parameters, stage_flops
+from trainables.data import about
+from trainables.stages import stage_keys
+from trainables.unet.cost import unet_cost
+
+ROOT = Path(__file__).parents[2]
+CONFIG = apply(
+    quick(),
+    {
+        "data.image_size": 16,
+        "training.train_steps": 1200,
+        "training.batch_size": 64,
+        "sampling.samples": 500,
+        "sampling.sampling_steps": 25,
+        "sampling.sampling_repeats": 3,
+        "segmentation.ensemble_size": 10,
+        "segmentation.hidden_channels": (128, 32),
+        "segmentation.label_images": 40,
+        "segmentation.epochs": 4,
+    },
+)
+ABOUT = about(CONFIG.data)
+
+
+def _flops(overrides: Overrides) -> dict[str, float]:
+    return stage_flops(apply(CONFIG, overrides), ABOUT)
+
+
+@pytest.mark.parametrize("stages", [("fid", "segmentation"), ("fid",), ("segmentation",)])
+@pytest.mark.parametrize("overrides", (VARIANTS | CONTROLS).values(), ids=VARIANTS | CONTROLS)
+def test_stages_are_those_that_the_trial_runs(overrides: Overrides, stages: tuple[str, ...]) -> None:
+    config = apply(CONFIG, {"stages": stages, **overrides})
+    assert list(stage_flops(config, ABOUT)) == list(stage_keys(config, ABOUT))
+
+
+def test_training_and_sampling_by_hand() -> None:
+    forward = 2 * unet_cost(CONFIG.unet, 1, 16).macs
+    flops = _flops({})
+    assert flops["ddpm"] == 3 * forward * 64 * 1200
+    assert flops["samples"] == forward * 3 * 500 * 25
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stage"),
+    [
+        ({"training.train_steps": 0}, "ddpm"),
+        ({"sampling.source": "held_out"}, "samples"),
+    ],
+)
+def test_what_is_not_computed_costs_nothing(overrides: Overrides, stage: str) -> None:
+    assert _flops(overrides)[stage] == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "stage"),
+    [
+        ("training.train_steps", 2400, "ddpm"),
+        ("training.batch_size", 128, "ddpm"),
+        ("sampling.samples", 1000, "samples"),
+        ("sampling.sampling_steps", 50, "samples"),
+        ("sampling.sampling_repeats", 6, "samples"),
+        ("segmentation.ensemble_size", 20, "segmentation"),
+    ],
+)
+def test_twice_the_setting_is_twice_the_cost_of_its_stage_alone(setting: str, value: int, stage: str) -> None:
+    # On raw pixels the classifier is the whole of the segmentation.
+    once = {"segmentation.features": "pixels"}
+    before, after = _flops(once), _flops({**once, setting: value})
+    assert after == before | {stage: 2 * before[stage]}
+
+
+def test_segmentation_on_raw_pixels_by_hand() -> None:
+    pixel = 2 * 10 * (1 * 128 + 128 * 32 + 32 * 11)
+    flops = _flops({"segmentation.features": "pixels", "stages": ("segmentation",)})
+    assert flops == {"segmentation": pixel * 256 * (3 * 4 * 40 + 500)}
+
+
+def test_parameters_are_the_networks() -> None:
+    assert parameters(CONFIG, ABOUT) == unet_cost(CONFIG.unet, 1, 16).parameters
+
+
+def test_cost_is_counted_without_torch() -> None:
+    code = (
+        "import sys; from search_spaces.presets import quick; from trainables.cost import stage_flops; "
+        "from trainables.data import about; c = quick(); stage_flops(c, about(c.data)); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,328 @@
+"""Whole trials on the smallest budget: each runs to its result, is stored once, and gives the same figures again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import jaccard_score
+from torch import Tensor
+
+from search_spaces.ablations import CONTROLS, VARIANTS
+from search_spaces.presets import quick
+from trainables import data
+from trainables.config import Config, Overrides, apply
+from trainables.evaluation import pixel_classifier
+from trainables.evaluation.fid import DigitsFid
+from trainables.pipeline import Record, run_trial
+from trainables.sampling import draw
+from trainables.stages import stage_keys
+from trainables.store import MANIFEST, Store
+from trainables.training import Diverged, Trainer
+
+ROOT = Path(__file__).parents[2]
+TINY: Overrides = {
+    "data.image_size": 8,
+    "unet.base_channels": 8,
+    "unet.channel_mults": (1, 2),
+    "unet.attention_resolutions": (4,),
+    "unet.attention_heads": 2,
+    "training.train_steps": 3,
+    "training.batch_size": 4,
+    "sampling.sampling_steps": 2,
+    "sampling.sampling_repeats": 2,
+    "sampling.samples": 20,
+    "segmentation.blocks": (4, 5),
+    "segmentation.timesteps": (50, 150),
+    "segmentation.label_images": 4,
+    "segmentation.ensemble_size": 2,
+    "segmentation.hidden_channels": (8,),
+    "segmentation.epochs": 1,
+    "segmentation.batch_size": 32,
+}
+FID, SEGMENTATION = {"fid_digits", "fid_digits_repeats_sd"}, {"miou", "pixel_accuracy"}
+STAGES = ["ddpm", "samples", "fid", "segmentation"]
+
+
+def _config(**overrides: Any) -> Config:
+    return apply(quick(), TINY | {name.replace("__", "."): value for name, value in overrides.items()})
+
+
+def _run(config: Config, root: Path) -> tuple[list[Record], dict[str, Any]]:
+    *records, last = run_trial(config, Store(root))
+    assert last.result is not None
+    return records, last.result
+
+
+def _state(root: Path) -> dict[str, int]:
+    """Every file of the store and when it was written."""
+    return {str(p.relative_to(root)): p.stat().st_mtime_ns for p in root.rglob("*") if p.is_file()}
+
+
+def _made(root: Path) -> list[str]:
+    """The stages of the artefacts in the store, whose other files and folders there must be none."""
+    folders = sorted(p.parent for p in root.rglob(MANIFEST))
+    assert sorted(p for p in root.glob("*/*")) == folders
+    assert not list(root.glob(".*"))
+    return sorted((f.parent.name for f in folders), key=STAGES.index)
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record], dict[str, Any]]:
+    """The store, the records and the result of the baseline."""
+    root = tmp_path_factory.mktemp("store")
+    return root, *_run(_config(), root)
+
+
+def _artefact(result: dict[str, Any], stage: str) -> Path:
+    return Path(result["artefacts"][stage])
+
+
+@pytest.mark.parametrize("name", VARIANTS | CONTROLS)
+def test_runs_to_its_result_and_a_second_run_repeats_nothing(name: str, tmp_path: Path) -> None:
+    config = apply(_config(), (VARIANTS | CONTROLS)[name])
+    expected = {"real_images": FID, "raw_pixels": SEGMENTATION}.get(name, FID | SEGMENTATION)
+    _, result = _run(config, tmp_path)
+    keys = stage_keys(config, data.about(config.data))
+    assert set(result["metrics"]) == expected
+    assert all(np.isfinite(value) for value in result["metrics"].values())
+    assert result["artefacts"] == {stage: str(tmp_path / stage / key) for stage, key in keys.items()}
+    assert result["wall_time_s"].keys() == keys.keys()
+    assert min(result["wall_time_s"].values()) > 0
+    assert _made(tmp_path) == list(keys)
+    written = _state(tmp_path)
+    assert _run(config, tmp_path)[1] == result
+    assert _state(tmp_path) == written
+
+
+def test_two_stores_hold_identical_figures(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
+    _, records, result = baseline
+    torch.manual_seed(99)
+    again, other = _run(_config(), tmp_path)
+    assert other["metrics"] == result["metrics"]
+    assert [r.metrics for r in again if r.stage == "ddpm"] == [r.metrics for r in records if r.stage == "ddpm"]
+    for stage, name in (("ddpm", "ema.safetensors"), ("samples", "samples.npy"), ("segmentation", "iou.json")):
+        assert (_artefact(other, stage) / name).read_bytes() == (_artefact(result, stage) / name).read_bytes()
+
+
+def test_another_seed_gives_other_figures(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
+    other = _run(_config(seed=1), tmp_path)[1]["metrics"]
+    assert {name for name, value in baseline[2]["metrics"].items() if other[name] == value} == set()
+
+
+def test_records_tell_the_stages_in_order_and_the_loss_curve_again(
+    baseline: tuple[Path, list[Record], dict],
+) -> None:
+    root, records, _ = baseline
+    seen = list(dict.fromkeys(r.stage for r in records))
+    assert seen == STAGES
+    assert all(r.result is None and 0 <= r.step <= r.steps for r in records)
+    losses = [(r.step, r.steps, r.metrics["loss"]) for r in records if r.stage == "ddpm" and r.metrics]
+    assert [(step, steps) for step, steps, _ in losses] == [(1, 3), (2, 3), (3, 3)]
+    again, _ = _run(_config(), root)
+    told = [(r.step, r.metrics["loss"]) for r in again if r.stage == "ddpm"]
+    assert told == [(step, loss) for step, _, loss in losses]
+
+
+def test_samples_are_drawn_from_the_ema_of_the_training(baseline: tuple[Path, list[Record], dict]) -> None:
+    _, _, result = baseline
+    trainer = Trainer(_config(), data.load(_config().data).train)
+    list(trainer.run())
+    stored, expected = load_file(_artefact(result, "ddpm") / "ema.safetensors"), trainer.ema.state_dict()
+    assert stored.keys() == expected.keys()
+    assert all(torch.equal(stored[name], value) for name, value in expected.items())
+    making = draw(_config(), trainer.ema, torch.Size((1, 8, 8)))
+    while True:
+        try:
+            next(making)
+        except StopIteration as done:
+            drawn = done.value
+            break
+    assert np.array_equal(np.load(_artefact(result, "samples") / "samples.npy"), drawn.samples)
+    assert drawn.samples.shape == (2, 20, 1, 8, 8)
+    strip = np.load(_artefact(result, "samples") / "denoising.npz")
+    assert np.array_equal(strip["frames"], drawn.frames)
+    assert strip["timesteps"].tolist() == drawn.timesteps
+
+
+def test_fid_is_the_mean_over_the_repeats_against_the_training_images(
+    baseline: tuple[Path, list[Record], dict],
+) -> None:
+    _, _, result = baseline
+    fid = DigitsFid(data.load(_config().data).train)
+    values = [fid(torch.from_numpy(s)) for s in np.load(_artefact(result, "samples") / "samples.npy")]
+    assert json.loads((_artefact(result, "fid") / "repeats.json").read_text()) == pytest.approx(values)
+    assert result["metrics"]["fid_digits"] == pytest.approx(sum(values) / 2)
+    assert result["metrics"]["fid_digits_repeats_sd"] == pytest.approx(abs(values[0] - values[1]) / 2)
+
+
+def test_segmentation_is_scored_on_every_held_out_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    votes: list[Tensor] = []
+
+    def spied(predicted: Tensor, classes: int) -> Tensor:
+        votes.append(original(predicted, classes))
+        return votes[-1]
+
+    original = pixel_classifier.vote
+    monkeypatch.setattr(pixel_classifier, "vote", spied)
+    # Enough training for more than one class to be predicted.
+    better = {"segmentation__label_images": 50, "segmentation__epochs": 3, "segmentation__learning_rate": 0.01}
+    config = apply(_config(**better), CONTROLS["raw_pixels"])
+    _, result = _run(config, tmp_path)
+    truth, predicted = data.load(config.data).held_out_masks, torch.stack(votes)
+    expected = jaccard_score(truth.flatten(), predicted.flatten(), labels=range(11), average=None)
+    iou = json.loads((_artefact(result, "segmentation") / "iou.json").read_text())
+    assert list(iou) == ["background", *map(str, range(10))]
+    assert list(iou.values()) == pytest.approx(expected.tolist())
+    assert sum(value > 0 for value in iou.values()) > 1
+    assert result["metrics"]["miou"] == pytest.approx(expected.mean())
+    assert result["metrics"]["pixel_accuracy"] == pytest.approx(float((truth == predicted).float().mean()))
+    shown = np.load(_artefact(result, "segmentation") / "masks.npz")
+    assert np.array_equal(shown["predicted"], predicted[: len(shown["predicted"])].numpy())
+    assert np.array_equal(shown["truth"], truth[: len(shown["truth"])].numpy())
+    assert len(shown["images"]) == len(shown["predicted"]) == len(shown["truth"]) > 1
+
+
+@pytest.fixture
+def labelled(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The masks that each trial's classifier is trained on, which then stops the trial."""
+    masks: list[Tensor] = []
+
+    def spied(maps: object, chosen: Tensor, *args: object) -> Iterator[None]:
+        masks.append(chosen)
+        raise InterruptedError
+
+    monkeypatch.setattr(pixel_classifier, "train", spied)
+    return masks
+
+
+def test_label_images_are_paired_by_seed(labelled: list[Tensor], tmp_path: Path) -> None:
+    trials = [("baseline", 0), ("cosine", 0), ("raw_pixels", 0), ("baseline", 1)]
+    for name, seed in trials:
+        config = apply(_config(seed=seed, stages=("segmentation",)), (VARIANTS | CONTROLS)[name])
+        with pytest.raises(InterruptedError):
+            _run(config, tmp_path)
+    first, *paired, other = labelled
+    assert len(first) == 4
+    assert all(torch.equal(first, masks) for masks in paired)
+    assert not torch.equal(first, other)
+
+
+def test_real_images_are_drawn_from_the_held_out_ones_without_repeats(tmp_path: Path) -> None:
+    drawn = []
+    for seed in (0, 1):
+        _, result = _run(apply(_config(seed=seed), CONTROLS["real_images"]), tmp_path)
+        samples = np.load(_artefact(result, "samples") / "samples.npy")
+        assert samples.shape == (1, 20, 1, 8, 8)
+        drawn.append({image.tobytes() for image in samples[0]})
+    held_out = {image.tobytes() for image in data.load(_config().data).held_out.numpy()}
+    assert [len(images) for images in drawn] == [20, 20]
+    assert drawn[0] | drawn[1] <= held_out
+    assert drawn[0] != drawn[1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "remade"),
+    [
+        ({"segmentation__epochs": 2}, ["segmentation"]),
+        ({"sampling__sampler": "ddpm"}, ["samples", "fid"]),
+        ({"training__train_steps": 2}, STAGES),
+    ],
+)
+def test_changed_setting_makes_only_the_stages_that_read_it(
+    overrides: dict[str, Any], remade: list[str], baseline: tuple[Path, list[Record], dict]
+) -> None:
+    root, _, result = baseline
+    before = _state(root)
+    _, other = _run(_config(**overrides), root)
+    after = _state(root)
+    assert before.items() <= after.items()
+    new = {path.split("/")[0] for path in after.keys() - before.keys()}
+    assert sorted(new, key=STAGES.index) == remade
+    assert {s for s in STAGES if other["artefacts"][s] != result["artefacts"][s]} == set(remade)
+
+
+@pytest.mark.parametrize(
+    ("broken", "before"),
+    [
+        ("trainables.pipeline.save_file", []),
+        ("trainables.sampling.draw", ["ddpm"]),
+        ("trainables.pipeline.DigitsFid", ["ddpm", "samples"]),
+        ("trainables.evaluation.pixel_classifier.train", ["ddpm", "samples", "fid"]),
+    ],
+)
+def test_stage_that_fails_leaves_no_artefact_and_the_next_run_goes_on_from_there(
+    broken: str, before: list[str], tmp_path: Path, baseline: tuple[Path, list[Record], dict]
+) -> None:
+    def fails(*_args: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broken, fails)
+        with pytest.raises(RuntimeError, match="the disk is full"):
+            _run(_config(), tmp_path)
+    assert _made(tmp_path) == before
+    written = _state(tmp_path)
+    assert _run(_config(), tmp_path)[1]["metrics"] == baseline[2]["metrics"]
+    assert written.items() <= _state(tmp_path).items()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_trial_that_is_given_up_leaves_no_half_artefact(stage: str, tmp_path: Path) -> None:
+    trial = run_trial(_config(), Store(tmp_path))
+    for record in trial:
+        if record.stage == stage:
+            break
+    trial.close()
+    assert _made(tmp_path) == STAGES[: STAGES.index(stage)]
+
+
+def test_divergence_comes_out_of_the_trial(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"at step \d+: the loss is"):
+        _run(_config(training__learning_rate=1e30, training__train_steps=300, training__warmup_steps=0), tmp_path)
+    assert _made(tmp_path) == []
+
+
+def test_damaged_model_is_made_again_and_what_came_from_it_is_not(
+    baseline: tuple[Path, list[Record], dict], tmp_path: Path
+) -> None:
+    _, result = _run(_config(), tmp_path)
+    model = _artefact(result, "ddpm") / "ema.safetensors"
+    content, before = model.read_bytes(), _state(tmp_path)
+    model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.warns(UserWarning, match="damaged artefact ddpm"):
+        _, again = _run(_config(), tmp_path)
+    assert again["metrics"] == baseline[2]["metrics"]
+    assert model.read_bytes() == content
+    rewritten = {p for p, at in _state(tmp_path).items() if p in before and before[p] != at}
+    assert {path.split("/")[0] for path in rewritten} == {"ddpm"}
+
+
+def test_store_that_loses_what_it_is_given_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "find", lambda *_args: None)
+    with pytest.raises(OSError, match=rf"ddpm was written to {tmp_path} and cannot be read back"):
+        _run(_config(), tmp_path)
+
+
+def test_trial_needs_neither_ray_nor_mlflow(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from search_spaces.presets import quick
+from trainables.config import apply
+from trainables.pipeline import run_trial
+from trainables.store import Store
+
+*_, last = run_trial(apply(quick(), {TINY!r}), Store({str(tmp_path)!r}))
+assert last.result["metrics"].keys() == {FID | SEGMENTATION!r}, last
+assert not {{"ray", "mlflow"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
