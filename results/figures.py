@@ -77,7 +77,7 @@ def denoising_strip(frames: Images, timesteps: Sequence[int]) -> Figure:
 
     Args:
         frames: (S, N, H, W, C) uint8, in the order of `timesteps`.
-        timesteps: (S,) what each column is.
+        timesteps: (S,) what each column is; -1 is the clean image, x_0.
 
     Raises:
         ValueError: frames of another shape or type, or not one frame a timestep.
@@ -88,7 +88,7 @@ def denoising_strip(frames: Images, timesteps: Sequence[int]) -> Figure:
     flat = _rgb(frames.swapaxes(0, 1).reshape(-1, *frames.shape[2:]), "frames")
     scale = _scale(flat.shape[2], steps, smallest=56)
     mosaic = _mosaic(_enlarge(flat, scale).reshape(images, steps, *_enlarged(flat, scale)))
-    return _figure(mosaic, titles=[f"t={t}" for t in timesteps])
+    return _figure(mosaic, titles=["x_0" if t < 0 else f"t={t}" for t in timesteps])
 
 
 def masks(

@@ -19,15 +19,15 @@ SHAPE = torch.Size((1, 4, 4))
 
 
 class Model(nn.Module):
-    """A cheap network that counts its calls."""
+    """A cheap network that keeps what it is shown."""
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(0.9), requires_grad=False)
-        self.batches: list[int] = []
+        self.shown: list[Tensor] = []
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        self.batches.append(len(x_t))
+        self.shown.append(x_t)
         return self.scale * x_t
 
 
@@ -49,7 +49,7 @@ def _drawn(config: Config) -> tuple[Drawn, list[Progress], Model]:
 def test_shapes_batches_and_progress() -> None:
     drawn, seen, model = _drawn(_config())
     assert (drawn.samples.shape, drawn.samples.dtype) == ((2, 9, 1, 4, 4), np.uint8)
-    assert model.batches == ([4] * 5 + [4] * 5 + [1] * 5) * 2
+    assert [len(x_t) for x_t in model.shown] == ([4] * 5 + [4] * 5 + [1] * 5) * 2
     assert [(p.step, p.steps) for p in seen] == [(i, 30) for i in range(1, 31)]
 
 
@@ -70,6 +70,21 @@ def test_samples_depend_on_the_seed_alone(sampler: str) -> None:
 def test_another_repeat_leaves_the_first_ones_as_they_were() -> None:
     two, three = (_drawn(_config(sampling_repeats=n))[0].samples for n in (2, 3))
     assert np.array_equal(two, three[:2])
+
+
+def test_more_images_leave_the_first_batches_as_they_were() -> None:
+    eight, twelve = (_drawn(_config(samples=n))[0].samples for n in (8, 12))
+    assert np.array_equal(eight, twelve[:, :8])
+
+
+def test_every_sampler_starts_from_the_same_noise() -> None:
+    starts = []
+    for sampler, steps in (("ddim", 5), ("ddpm", 5), ("ddpm", 2)):
+        model = _drawn(_config(sampler=sampler, sampling_steps=steps))[2]
+        starts.append(model.shown[::steps])
+    assert [len(noise) for noise in starts[0]] == [4, 4, 1] * 2
+    for other in starts[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(starts[0], other, strict=True))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 10, 40])

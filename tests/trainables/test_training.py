@@ -77,12 +77,13 @@ def test_loss_falls_on_real_digits() -> None:
     assert sum(losses[-5:]) / 5 < 0.6
 
 
-def test_same_seed_gives_the_same_weights_to_the_last_bit() -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_same_seed_gives_the_same_weights_to_the_last_bit(dropout: float) -> None:
     torch.manual_seed(0)
-    one = _trained(_config())
+    one = _trained(_config(unet__dropout=dropout))
     torch.manual_seed(1)
-    assert _equal(one, _trained(_config()))
-    assert not _equal(one, _trained(_config(seed=1)))
+    assert _equal(one, _trained(_config(unet__dropout=dropout)))
+    assert not _equal(one, _trained(_config(unet__dropout=dropout, seed=1)))
 
 
 @pytest.mark.parametrize(
