@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,30 +13,61 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.cluster import set_environment, start_ray, stop_ray
-from orchestrator.devices import Resources, cpus, gpus
+from orchestrator.devices import Limits, Resources
+from orchestrator.errors import UsageError
 from orchestrator.pictures import KINDS, figures
 from orchestrator.place import Place
 from orchestrator.plan import Study, Trial
 from orchestrator.progress import Board, open_log
+from orchestrator.registry import Registry
 from orchestrator.screen import console
 from orchestrator.tracking import Tracking, final_metrics, save_pictures
+from trainables.claims import Claims
+from trainables.stages import checkpoint_folder
+from trainables.store import Store
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
 
-def run(study: Study, place: Place, resources: Resources) -> int:
-    """The exit code of the study: 0 if every trial ended well, 1 if one failed, 130 if the person stopped it."""
+def run(
+    study: Study, place: Place, resources: Resources, limits: Limits, fresh: bool = False, address: str = "local"
+) -> int:
+    """The exit code of the study: 0 if every trial ended well, 1 if one failed, 130 if the person stopped it.
+
+    Args:
+        fresh: whether to begin anew beside what is in the store; that stays.
+        address: of the Ray cluster; "local" starts one here.
+
+    Raises:
+        UsageError: another process runs this study.
+    """
+    registry = Registry(place.store)
+    claims = Claims(registry.store)
+    claim = claims.claim(f"study-{study.name}")
+    if claim is None:
+        holder = claims.holder(f"study-{study.name}") or {}
+        who = f"process {holder.get('pid')} on {holder.get('host')}"
+        raise UsageError(f"--name: the study {study.name} is being run by {who}; wait for it, or choose another name")
+    with claim:
+        generation = registry.generation(study.name) + fresh
+        if generation:
+            trials = (replace(trial, key=f"{trial.key}.{generation}") for trial in study.trials)
+            study = replace(study, trials=tuple(trials))
+        registry.enter(study.name, generation, study.trials)
+        return _run(study, replace(place, store=registry.root_of(generation)), resources, limits, address)
+
+
+def _run(study: Study, place: Place, resources: Resources, limits: Limits, address: str) -> int:
     folder = place.study(study.name)
-    out = console()
     with open_log(folder) as log:
         board = Board(study.trials, log)
         tracking = Tracking(place.tracking_uri, study, place.storage / "mlflow-artifacts")
-        session = Session(study, tracking, board, folder)
-        board.line(f"study {study.name}: {session.summary(tracking.finished_keys(), place)}")
-        interrupted = session.run(place, resources)
+        session = Session(study, tracking, board, folder, Store(place.store))
+        board.line(f"study {study.name}: {session.summary(tracking.finished_keys())}")
+        interrupted = session.run(place.store, resources, limits, address)
         tracking.flush()
         outcome = INTERRUPTED if interrupted else OK if session.all_done else FAILED
-        show(study.name, place, out, tracking)
+        show(study.name, place, console(), tracking)
         tracking.close()
         for error in tracking.errors:
             board.line(error)
@@ -45,30 +77,33 @@ def run(study: Study, place: Place, resources: Resources) -> int:
 class Session:
     """One run of the command: turns what the trials say into what is shown and recorded."""
 
-    def __init__(self, study: Study, tracking: Tracking, board: Board, folder: Path) -> None:
-        self.study, self.tracking, self.board, self.folder = study, tracking, board, folder
+    def __init__(self, study: Study, tracking: Tracking, board: Board, folder: Path, store: Store) -> None:
+        self.study, self.tracking, self.board, self.folder, self.store = study, tracking, board, folder, store
         self.results: dict[str, Mapping[str, Any]] = {}
         self.failures: dict[str, str] = {}
         self.to_run: list[Trial] = list(study.trials)
 
-    def summary(self, finished: set[str], place: Place) -> str:
+    def summary(self, finished: set[str]) -> str:
         """What is already there, in one line; what is done is not run again."""
-        self.to_run = [t for t in self.study.trials if t.key not in finished or not _stored(t, place.store)]
-        done = len(self.study.trials) - len(self.to_run)
-        begun = sum(any(_published(place.store, *s) for s in t.stages.items()) for t in self.to_run)
+        self.to_run = [trial for trial in self.study.trials if trial.key not in finished or not self._stored(trial)]
         for trial in self.study.trials:
             if trial not in self.to_run:
                 self.results[trial.name] = {}
                 self.board.ended(trial, "done", "in the store")
-        fresh = len(self.to_run) - begun
-        return f"{len(self.study.trials)} trials: {done} done, {begun} partly in the store, {fresh} to run"
+        begun = [where for trial in self.to_run if (where := self._resumes(trial))]
+        parts = [f"{len(self.results)} done"] if self.results else []
+        parts += (
+            [f"1 {begun[0]}"] if len(begun) == 1 else [f"{len(begun)} resume (the first {begun[0]})"] if begun else []
+        )
+        parts += [f"{len(self.to_run) - len(begun)} to run"]
+        return f"{len(self.study.trials)} trials: {', '.join(parts)}"
 
     @property
     def all_done(self) -> bool:
         """Whether every trial of the study has ended well."""
         return len(self.results) == len(self.study.trials)
 
-    def run(self, place: Place, resources: Resources) -> bool:
+    def run(self, store: str, resources: Resources, limits: Limits, address: str) -> bool:
         """Runs what is missing; whether the person stopped it."""
         if not self.to_run:
             return False
@@ -76,12 +111,13 @@ class Session:
         from orchestrator import schedule  # only now: it imports Ray
 
         events = schedule.Events(self.started, self.recorded, self.failed)
-        before = signal.signal(signal.SIGTERM, _as_interrupt)
+        before = signal.getsignal(signal.SIGTERM)
         interrupted = False
         try:
             with self.board:
-                start_ray(cpus(), len(gpus()) if resources.gpus else 0)
-                schedule.run(self.to_run, str(place.store.resolve()), resources, events, self.folder)
+                start_ray(address, resources)
+                signal.signal(signal.SIGTERM, _as_interrupt)  # after Ray, which sets a handler of its own
+                schedule.run(self.to_run, store, resources, limits, events, self.folder)
         except KeyboardInterrupt:
             interrupted = True
             # A second Ctrl-C must not leave runs open or processes behind.
@@ -95,18 +131,21 @@ class Session:
                 self._unfinished(trial, interrupted)
         return interrupted
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: Trial, attempt: int) -> None:
         """The trial has got its worker."""
         self.tracking.start(trial)
-        self.board.started(trial)
+        self.board.started(trial, attempt)
 
     def recorded(self, trial: Trial, record: Mapping[str, Any]) -> None:
         """The trial has sent a record."""
         if record["result"]:
             self._finished(trial, record["result"])
             return
-        if record["metrics"]:
-            self.tracking.log(trial, record["metrics"], record["step"])
+        for step, metrics in [*record["history"], (record["step"], record["metrics"])]:
+            if metrics:
+                self.tracking.log(trial, metrics, step)
+        if record["note"]:
+            self.board.line(f"{trial.name}: {record['note']}")
         self.board.advanced(trial, record["stage"], record["step"], record["steps"], record["metrics"])
 
     def failed(self, trial: Trial, error: str) -> None:
@@ -116,7 +155,7 @@ class Session:
         self.board.ended(trial, "FAILED", error)
 
     def _finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        pictures = save_pictures(figures(result["artefacts"]), self.folder / "pictures" / trial.name)
+        pictures = save_pictures(figures(self.store, result["artefacts"]), self.folder / "pictures" / trial.name)
         self.results[trial.name] = result
         self.tracking.finish(trial, result, pictures)
         shown = {k: v for k, v in final_metrics(trial, result).items() if k in ("fid_digits", "miou")}
@@ -128,6 +167,21 @@ class Session:
         elif self.board.states[trial.name].started is not None:
             self.tracking.kill(trial)
             self.board.ended(trial, "stopped", "interrupted")
+
+    def _stored(self, trial: Trial) -> bool:
+        return all(self.store.has(stage, key) for stage, key in trial.stages.items())
+
+    def _resumes(self, trial: Trial) -> str:
+        """Where the trial goes on, in words; "" where it has not begun."""
+        for number, (stage, key) in enumerate(trial.stages.items()):
+            if self.store.has(stage, key):
+                continue
+            checkpoints = self.store.keys(checkpoint_folder(stage, key))
+            if checkpoints:
+                total = f" of {trial.config.training.train_steps:,}" if stage == "ddpm" else ""
+                return f"resumes at {stage} step {int(checkpoints[-1]):,}{total}"
+            return f"resumes before {stage}" if number else ""
+        return "resumes at its end"
 
 
 def show(name: str, place: Place, out: Console, tracking: Tracking | None = None) -> None:
@@ -170,14 +224,6 @@ def _pictures(folder: Path, trials: Iterable[tuple[str, int]]) -> dict[str, dict
             if path.exists():
                 found.setdefault(variant, {})[f"{kind}, seed {seed}"] = path
     return found
-
-
-def _published(store: Path, stage: str, key: str) -> bool:
-    return (store / stage / key / "manifest.json").exists()
-
-
-def _stored(trial: Trial, store: Path) -> bool:
-    return all(_published(store, stage, key) for stage, key in trial.stages.items())
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,9 +1,12 @@
-"""Ray's start and end on this machine."""
+"""Ray's start and end."""
 
 from __future__ import annotations
 
 import logging
 import os
+from typing import Any
+
+from orchestrator.devices import Resources, cpus, gpus
 
 # Set before Ray is imported. Its memory monitor ends the whole study where one trial should fail; its own progress
 # and loggers would say everything twice; usage statistics are not ours to send.
@@ -26,22 +29,25 @@ def set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def start_ray(cpus: int, gpus: int) -> None:
-    """Starts a Ray of our own on this machine; one that another program left or runs is not joined."""
+def start_ray(address: str, resources: Resources) -> None:
+    """Joins the Ray cluster at `address`; "local" starts one of our own on this machine, whatever else runs here."""
     import ray
 
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address != "local":
+        ray.init(address=address, **quiet)
+        return
     ray.init(
         address="local",
-        num_cpus=cpus,
-        num_gpus=gpus,
+        num_cpus=cpus(),
+        num_gpus=len(gpus()) if resources.gpus else 0,
         include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
+        **quiet,
     )
 
 
 def stop_ray() -> None:
-    """Ends Ray and every process that it started."""
+    """Ends a Ray of our own and every process that it started, or leaves the cluster."""
     import ray
 
     ray.shutdown()

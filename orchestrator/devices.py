@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
@@ -10,9 +9,9 @@ import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.plan import Trial
+from trainables.store import Store
 
 # Guesses until a training has been measured here: small networks reach a part of a matrix product's speed.
 CPU_SHARE = 0.25
@@ -42,6 +41,21 @@ class Resources:
         return "cuda" if self.gpus else "cpu"
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much a trial may go wrong.
+
+    Args:
+        max_retries: of a trial whose worker was lost; preemption is not counted.
+        stall_limit_s: seconds without a record after which a trial is ended and counted as lost.
+        checkpoint_interval_s: seconds between checkpoints, so at most so much work is done again.
+    """
+
+    max_retries: int = 3
+    stall_limit_s: float = 3600.0
+    checkpoint_interval_s: float = 60.0
+
+
 def cpus() -> int:
     """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -60,13 +74,12 @@ def gpus() -> list[str]:
     return names if visible is None else names[: len(visible.split(","))]
 
 
-def measured_speed(store: Path, trials: Iterable[Trial], device: str) -> Speed | None:
-    """The speed of the study's trainings that the local store already holds from this kind of device."""
+def measured_speed(store: Store, trials: Iterable[Trial], device: str) -> Speed | None:
+    """The speed of the study's trainings that the store already holds from this kind of device."""
     rates = []
     for trial in trials:
-        manifest = store / "ddpm" / trial.stages.get("ddpm", "-") / "manifest.json"
-        if manifest.exists() and trial.flops["ddpm"]:
-            facts = json.loads(manifest.read_text())["facts"]
+        if "ddpm" in trial.stages and trial.flops["ddpm"] and store.has("ddpm", trial.stages["ddpm"]):
+            facts = store.manifest("ddpm", trial.stages["ddpm"])["facts"]
             if facts["device"] == device:
                 rates.append(trial.flops["ddpm"] / facts["wall_time_s"])
     return Speed(statistics.median(rates), f"{len(rates)} trainings of this study in the store") if rates else None

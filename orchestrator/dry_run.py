@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.table import Table
 
 from orchestrator.devices import Resources, Speed, cpus, gpus, guessed_speed, measured_speed
 from orchestrator.plan import Study, Trial
 from orchestrator.progress import duration
 from orchestrator.screen import console
+from trainables.store import Store
 
 
-def show_plan(study: Study, store: Path, resources: Resources) -> None:
+def show_plan(study: Study, store: Store, resources: Resources) -> None:
     """Prints the plan; nothing is started or written."""
     names = gpus() if resources.gpus else []
     speed = measured_speed(store, study.trials, names[0] if names else "cpu") or guessed_speed(bool(names))
@@ -28,7 +27,7 @@ def show_plan(study: Study, store: Path, resources: Resources) -> None:
     )
 
 
-def _table(study: Study, store: Path, speed: Speed) -> Table:
+def _table(study: Study, store: Store, speed: Speed) -> Table:
     table = Table("trial", "what changed")
     for heading in ("parameters", "TFLOP", "time", "stages to run"):
         table.add_column(heading, justify="left" if heading == "stages to run" else "right")
@@ -44,11 +43,11 @@ def _table(study: Study, store: Path, speed: Speed) -> Table:
     return table
 
 
-def _missing(trial: Trial, store: Path) -> list[str]:
-    return [stage for stage, key in trial.stages.items() if not (store / stage / key / "manifest.json").exists()]
+def _missing(trial: Trial, store: Store) -> list[str]:
+    return [stage for stage, key in trial.stages.items() if not store.has(stage, key)]
 
 
-def _missing_flops(trial: Trial, store: Path) -> float:
+def _missing_flops(trial: Trial, store: Store) -> float:
     return sum(trial.flops[stage] for stage in _missing(trial, store))
 
 

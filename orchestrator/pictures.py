@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.store import Store
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
@@ -16,9 +18,10 @@ SHOWN_SAMPLES = 64
 KINDS = ("samples", "denoising", "masks", "loss")  # in the order in which a person looks at them
 
 
-def figures(artefacts: Mapping[str, str]) -> dict[str, Figure]:
-    """The pictures that the stages' folders allow, by name: samples, denoising, masks, loss."""
-    return dict(_drawn({stage: Path(folder) for stage, folder in artefacts.items()}))
+def figures(store: Store, keys: Mapping[str, str]) -> dict[str, Figure]:
+    """The pictures that the stages' artefacts allow, by name: samples, denoising, masks, loss."""
+    found = {stage: store.find(stage, key) for stage, key in keys.items()}
+    return dict(_drawn({stage: artefact.folder for stage, artefact in found.items() if artefact}))
 
 
 def _drawn(folders: Mapping[str, Path]) -> Iterator[tuple[str, Figure]]:
@@ -44,8 +47,8 @@ def _drawn(folders: Mapping[str, Path]) -> Iterator[tuple[str, Figure]]:
                 int(masks["ignore_index"]),
             ),
         )
-    if "ddpm" in folders and (points := json.loads((folders["ddpm"] / "loss.json").read_text())):
-        yield "loss", figures.loss_curve([step for step, _ in points], [loss for _, loss in points])
+    if "ddpm" in folders and (points := json.loads((folders["ddpm"] / "history.json").read_text())):
+        yield "loss", figures.loss_curve([step for step, _ in points], [metrics["loss"] for _, metrics in points])
 
 
 def _channels_last(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

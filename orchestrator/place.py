@@ -5,25 +5,29 @@ from __future__ import annotations
 import tempfile
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import UsageError
+from trainables.store import Store
 
 SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql")
 
 
 @dataclass(frozen=True)
 class Place:
-    """The folder of everything that is not given another place, and MLflow's address."""
+    """Where a study's things are kept.
+
+    Args:
+        storage: the folder of everything that is not given another place.
+        tracking_uri: MLflow's.
+        store: the root of the artefacts, an absolute path or a URI.
+    """
 
     storage: Path
     tracking_uri: str
-
-    @property
-    def store(self) -> Path:
-        """The artefacts."""
-        return self.storage / "store"
+    store: str
 
     def study(self, name: str) -> Path:
         """The study's own folder: its log, table, report and pictures."""
@@ -42,6 +46,35 @@ def check_storage(storage: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"--storage: cannot write to {storage} ({error.strerror})") from None
+
+
+def default_store(storage: Path) -> str:
+    """The folder of artefacts in the storage folder."""
+    return str(storage.resolve() / "store")
+
+
+def check_store(root: str) -> str:
+    """The root, made absolute, after a file was written, read and removed there.
+
+    Raises:
+        UsageError: no filesystem is known for the URI, or it cannot be used from here.
+    """
+    try:
+        store = Store(root)
+        probe = f"{store.root}/probe-{uuid.uuid4().hex}"
+        store.fs.makedirs(store.root, exist_ok=True)
+        store.fs.pipe_file(probe, b"probe")
+        back = store.fs.cat_file(probe)
+        store.fs.rm_file(probe)
+    except (ImportError, ValueError) as error:
+        raise UsageError(
+            f"--store: must be a folder or a URI of a known filesystem, but got {root!r} ({error})"
+        ) from None
+    except Exception as error:  # each filesystem has errors of its own
+        raise UsageError(f"--store: cannot write to {root} ({type(error).__name__}: {error})") from None
+    if back != b"probe":
+        raise UsageError(f"--store: {root} does not give back what was written")
+    return store.root if store.local else root.rstrip("/")
 
 
 def default_uri(storage: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -95,12 +96,13 @@ class Board:
         if self._live:
             self._live.stop()
 
-    def started(self, trial: Trial) -> None:
-        """The trial has got its worker."""
+    def started(self, trial: Trial, attempt: int = 1) -> None:
+        """The trial has got its worker, for the first time or after it lost one."""
         with self._lock:
             state = self.states[trial.name]
-            state.status, state.started = "running", self._clock()
-            self.line(f"{trial.name}: started ({trial.delta})")
+            state.status, state.started = "running", state.started or self._clock()
+            again = f"its worker was lost, attempt {attempt}" if attempt > 1 else f"started ({trial.delta})"
+            self.line(f"{trial.name}: {again}")
 
     def advanced(self, trial: Trial, stage: str, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         """The trial has come to `step` of `steps` of a stage."""
@@ -123,8 +125,9 @@ class Board:
     def line(self, text: str) -> None:
         """A plain line to the log, and to the screen where that is no terminal."""
         stamp = duration(self._clock() - self._began)
-        self._log.write(f"[{stamp:>9}] {text}\n")
-        self._log.flush()
+        with contextlib.suppress(OSError):  # a full disk must not end the study
+            self._log.write(f"[{stamp:>9}] {text}\n")
+            self._log.flush()
         if self._live is None:
             print(f"[{stamp:>9}] {text}", flush=True)
 

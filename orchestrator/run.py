@@ -8,15 +8,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from orchestrator import plan
-from orchestrator.devices import Resources, cpus, gpus
+from orchestrator.devices import Limits, Resources, cpus, gpus
 from orchestrator.errors import UsageError
-from orchestrator.place import Place, check_storage, check_uri, default_uri
+from orchestrator.place import Place, check_storage, check_store, check_uri, default_store, default_uri
+from orchestrator.registry import Registry
 from search_spaces.ablations import VARIANTS
 from search_spaces.presets import PRESETS
+from trainables.store import Store
 
 USAGE_ERROR = 2
 
@@ -45,11 +48,17 @@ def _parser() -> argparse.ArgumentParser:
     ablations = commands.add_parser("ablations", help="run the variants, and show what each one changes")
     ablations.set_defaults(command=_ablations)
     _add_study(ablations)
+    _add_limits(ablations)
     _add_place(ablations)
     report = commands.add_parser("report", help="show a study's table again, from MLflow")
     report.set_defaults(command=_report)
     report.add_argument("name", help="the study's name")
     _add_place(report)
+    store = commands.add_parser("store", help="list the stored artefacts with size and age, or prune them")
+    store.set_defaults(command=_store)
+    store.add_argument("--prune", action="store_true", help="remove what no study refers to")
+    store.add_argument("--forget", metavar="STUDY", help="take a study's references away first")
+    _add_place(store)
     return parser
 
 
@@ -80,29 +89,51 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show the trials and what they cost, and run none")
 
 
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    add, default = parser.add_argument, Limits()
+    add("--fresh", action="store_true", help="begin anew beside what the store has; nothing is deleted")
+    add("--address", default="local", help="Ray cluster to run on (default: local, a Ray of its own on this machine)")
+    add(
+        "--max-retries", type=int, default=default.max_retries, metavar="N",
+        help=f"times that a trial is tried again after its worker was lost (default: {default.max_retries})",
+    )  # fmt: skip
+    add(
+        "--stall-limit", type=float, default=default.stall_limit_s, metavar="SECONDS",
+        help=f"silence after which a trial counts as lost (default: {default.stall_limit_s:g})",
+    )  # fmt: skip
+    add(
+        "--checkpoint-interval", type=float, default=default.checkpoint_interval_s, metavar="SECONDS",
+        help=f"between checkpoints (default: {default.checkpoint_interval_s:g})",
+    )  # fmt: skip
+
+
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", type=Path, default=Path("runs"), help="the folder for everything (default: runs)")
     parser.add_argument("--tracking-uri", help="MLflow's store or server (default: SQLite in the storage folder)")
+    parser.add_argument("--store", help="folder or URI of the artefacts (default: store/ in the storage folder)")
 
 
 def _ablations(args: argparse.Namespace) -> int:
-    study, resources = _study(args), _resources(args)
-    place = Place(args.storage, args.tracking_uri or default_uri(args.storage))
+    study, resources, limits = _study(args), _resources(args), _limits(args)
+    place = _place(args)
     if args.dry_run:
         from orchestrator.dry_run import show_plan
 
-        show_plan(study, place.store, resources)
+        registry = Registry(place.store)
+        root = registry.root_of(registry.generation(study.name) + args.fresh)
+        show_plan(study, Store(root), resources)
         return 0
     if args.tracking_uri:
         check_uri(args.tracking_uri)
     check_storage(args.storage)
+    place = replace(place, store=check_store(place.store))
     from orchestrator.ablations import run
 
-    return run(study, place, resources)
+    return run(study, place, resources, limits, args.fresh, args.address)
 
 
 def _report(args: argparse.Namespace) -> int:
-    place = Place(args.storage, args.tracking_uri or default_uri(args.storage))
+    place = _place(args)
     if not args.tracking_uri and not (args.storage / "mlflow.db").exists():
         raise UsageError(f"--storage: no study has been run in {args.storage}")
     check_uri(place.tracking_uri)
@@ -114,6 +145,31 @@ def _report(args: argparse.Namespace) -> int:
     except LookupError as error:
         raise UsageError(str(error)) from None
     return 0
+
+
+def _store(args: argparse.Namespace) -> int:
+    from orchestrator.artefacts import prune, show
+
+    registry = Registry(_place(args).store)
+    if args.forget and not registry.forget(args.forget):
+        raise UsageError(
+            f"--forget: no study {args.forget!r} in {registry.root}; it has: {', '.join(registry.studies())}"
+        )
+    prune(registry) if args.prune else show(registry)
+    return 0
+
+
+def _place(args: argparse.Namespace) -> Place:
+    return Place(
+        args.storage, args.tracking_uri or default_uri(args.storage), args.store or default_store(args.storage)
+    )
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    for name, least in (("max_retries", 0), ("stall_limit", 1), ("checkpoint_interval", 0)):
+        if not getattr(args, name) >= least:
+            raise UsageError(f"--{name.replace('_', '-')}: must be at least {least}, but got {getattr(args, name):g}")
+    return Limits(args.max_retries, args.stall_limit, args.checkpoint_interval)
 
 
 def _study(args: argparse.Namespace) -> plan.Study:
@@ -132,7 +188,7 @@ def _resources(args: argparse.Namespace) -> Resources:
     wanted = args.gpus_per_trial if args.gpus_per_trial is not None else float(have_gpus > 0)
     if wanted < 0 or (wanted > 1 and wanted != int(wanted)):
         raise UsageError(f"--gpus-per-trial: must be 0, a part of 1 or a whole number, but got {wanted:g}")
-    if wanted > have_gpus:
+    if args.address == "local" and wanted > have_gpus:
         raise UsageError(f"--gpus-per-trial: must be at most {have_gpus}, the GPUs of this machine, but got {wanted:g}")
     if not 1 <= args.cpus_per_trial <= have_cpus:
         raise UsageError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 VIEW = "ablations"  # the saved view's name, a part of the page's address
+REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED")
 RETRY_S = 2.0
 FLUSH_LIMIT_S = 60.0  # how long the end of a study waits for a tracking server that is away
 
@@ -58,7 +59,7 @@ class Tracking:
         self.errors: list[str] = []
         self._tags = _code_tags()
         self._runs: dict[str, str] = {}  # trial's name -> run id
-        self._logged: dict[tuple[str, str], int] = {}  # (trial's name, metric) -> the last step of an earlier session
+        self._logged: dict[tuple[str, str], int] = {}  # (trial's name, metric) -> the last step
         self._queue: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
@@ -95,12 +96,11 @@ class Tracking:
             ("note", lambda: self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown))
         )
 
-    def flush(self) -> None:
-        """Waits until everything so far is written."""
+    def flush(self, limit_s: float = FLUSH_LIMIT_S) -> bool:
+        """Waits until everything so far is written, or for `limit_s` at most; whether it is."""
         done = threading.Event()
         self._queue.put(("flush", done.set))
-        while self._thread.is_alive() and not done.wait(0.2):
-            pass
+        return done.wait(limit_s)
 
     def close(self, limit_s: float = FLUSH_LIMIT_S) -> None:
         """Writes what is left and ends; gives up after `limit_s` if the server stays away, and says so in `errors`."""
@@ -171,6 +171,8 @@ class Tracking:
                 mine = run.info.run_id
             else:
                 self.client.set_tag(run.info.run_id, "superseded", "true")
+                if run.info.status == "RUNNING":  # its driver was killed
+                    self.client.set_terminated(run.info.run_id, "KILLED")
         return mine
 
     def _run_tags(self, trial: Trial) -> dict[str, str]:
@@ -188,9 +190,13 @@ class Tracking:
     def _log(self, trial: Trial, metrics: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
+        # What a trial tells anew, after a retry or from the store, is in its run already.
+        new = {name: value for name, value in metrics.items() if step > self._logged.get((trial.name, name), -1)}
+        if not new:
+            return
         now = int(time.time() * 1000)
-        new = [Metric(k, v, now, step) for k, v in metrics.items() if step > self._logged.get((trial.name, k), -1)]
-        self.client.log_batch(self._runs[trial.name], metrics=new)
+        self.client.log_batch(self._runs[trial.name], metrics=[Metric(k, v, now, step) for k, v in new.items()])
+        self._logged |= {(trial.name, name): step for name in new}
 
     def _finish(self, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         run_id = self._runs[trial.name]
@@ -203,6 +209,7 @@ class Tracking:
                 path.write_text(json.dumps(content, indent=1))
                 self.client.log_artifact(run_id, str(path))
         self.client.set_tag(run_id, "machine", result["machine"])
+        self.client.set_tag(run_id, "status_note", result["note"])
         self._end(trial, "FINISHED", "")
 
     def _end(self, trial: Trial, status: str, error: str) -> None:
@@ -268,9 +275,12 @@ def _write_ahead_log(path: Path) -> None:
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether the store may be back later; a record that it refuses will be refused again."""
-    code = getattr(error, "error_code", None)
-    return code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED")
+    """Whether the store may take the record later; what it refuses, or what is our own mistake, it will not."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code not in REFUSALS
+    return isinstance(error, OSError)  # as are the errors of a connection
 
 
 def _last_line(error: Exception) -> str:

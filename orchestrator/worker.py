@@ -1,8 +1,15 @@
-"""What runs in a Ray worker: one trial, its records passed on to the driver. It never talks to MLflow."""
+"""What runs in a Ray worker: one trial, its records passed on to the driver. It never talks to MLflow.
+
+An exception of the trial's own is reported as a record: it would come again, so Ray must not retry it. Only a worker
+that is lost (killed, its node gone, out of host memory, stalled) fails in Ray's eyes, and is tried again from the
+last checkpoint.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import time
+import traceback
 from dataclasses import asdict
 from typing import Any
 
@@ -15,15 +22,39 @@ def run_spec(tune_config: dict[str, Any]) -> None:
     import torch
     from ray import tune
 
+    spec = tune_config["spec"]
+    torch.set_num_threads(max(1, int(spec["cpus"])))
+    try:
+        _run(spec, tune.report)
+    except Exception as error:
+        traceback.print_exc()
+        tune.report({"stage": "failed", "error": _one_line(error), "traceback": traceback.format_exc()})
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _run(spec: dict[str, Any], report: Any) -> None:
     from trainables.config import Config
     from trainables.pipeline import run_trial
     from trainables.store import Store
 
-    spec = tune_config["spec"]
-    torch.set_num_threads(max(1, int(spec["cpus"])))
+    config, store = Config.model_validate(spec["config"]), Store(spec["store"])
     stage, reported = "", 0.0
-    for record in run_trial(Config.model_validate(spec["config"]), Store(spec["store"]), spec["device"]):
+    _arm(spec["stall_limit_s"])
+    for record in run_trial(config, store, spec["device"], spec["checkpoint_interval_s"]):
+        _arm(spec["stall_limit_s"])
         now = time.monotonic()
-        if record.metrics or record.result or record.stage != stage or now - reported > REPORT_INTERVAL_S:
-            tune.report(asdict(record))
+        says = record.metrics or record.history or record.note or record.result or record.stage != stage
+        if says or now - reported > REPORT_INTERVAL_S:
+            report(asdict(record))
             stage, reported = record.stage, now
+
+
+def _arm(stall_limit_s: float) -> None:
+    """Ends this process if the trial says nothing for so long, even where Python itself hangs."""
+    faulthandler.dump_traceback_later(stall_limit_s, exit=True)
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

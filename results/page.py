@@ -17,7 +17,7 @@ Pictures = Mapping[str, Mapping[str, Path]]
 _MARKED = ("helps", "hurts", "inconclusive", "FAILED", "KILLED")  # words that have a colour in the style sheet
 _CSS = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 76rem; margin: 0 auto;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 94rem; margin: 0 auto;
   padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.6rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; overflow-wrap: anywhere; }
@@ -28,7 +28,7 @@ th:first-child, td:first-child { padding-left: 0; font-weight: 600; }
 th { border-bottom: 2px solid #1c2430; }
 tbody + tbody { border-top: 2px solid #1c2430; color: #5b6575; }
 tbody tr + tr { border-top: 1px solid #e3e7ed; }
-td.changed { white-space: normal; min-width: 12rem; overflow-wrap: anywhere; }
+td.changed { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 .helps { color: #12723a; font-weight: 600; } .hurts, .FAILED, .KILLED { color: #b3261e; font-weight: 600; }
 .inconclusive { color: #7a5b00; }
 p.note, figcaption, footer { color: #5b6575; font-size: .875rem; } p.note { margin: .3rem 0; }

@@ -90,7 +90,7 @@ def _row(
         cells=tuple(cells),
         parameters=_count(any_metric.get("parameters", math.nan)),
         wall_time=_duration(any_metric.get("wall_time_s", math.nan)),
-        unfinished=tuple(_unfinished(own)),
+        unfinished=(*_unfinished(own), *_notes(own)),
     )
 
 
@@ -123,6 +123,13 @@ def _unfinished(own: pd.DataFrame) -> Iterator[str]:
         label = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(seeds)} {status}"
         lines = [line for line in str(error).splitlines() if line.strip()]
         yield f"{label}: {one_line(lines[-1])[:_ERROR_LENGTH]}" if lines else label
+
+
+def _notes(own: pd.DataFrame) -> Iterator[str]:
+    """'seed 1: GPU out of memory: ...': what the reader should know of how a finished trial's figures came about."""
+    noted = own[(own["status"] == FINISHED) & (own["status_note"] != "")]
+    for seed, note in zip(noted["seed"], noted["status_note"], strict=True):
+        yield f"seed {seed}: {one_line(note)[:_ERROR_LENGTH]}"
 
 
 def _caption(metrics: Sequence[Metric], rows: Sequence[Row], several: bool) -> Iterator[str]:

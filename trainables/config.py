@@ -24,6 +24,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_values(cls, values: Any) -> Any:
+        """No setting is a truth value yet, and pydantic would take one for 0 or 1."""
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if isinstance(value, bool):
+                raise ValueError(f"{name} must not be true or false, but got {value!r}")
+        return values
+
 
 class Data(Section):
     """The dataset and the size that its images are brought to."""
@@ -62,9 +71,9 @@ class UNet(Section):
         return tuple(range(self.levels + 2, 2 * self.levels + 2))
 
     def up_block_channels(self, block: int) -> int:
-        """The output channels of up block `block`: the width of the next finer level, 64 at the last of the paper's."""
+        """The output channels of up block `block`: the width of the next finer level, base_channels at the last."""
         level = 2 * self.levels + 1 - block
-        return self.level_channels[max(level - 1, 0)]
+        return self.level_channels[level - 1] if level else self.base_channels
 
 
 class Diffusion(Section):
@@ -80,6 +89,8 @@ class Diffusion(Section):
     def _rises(self) -> Diffusion:
         if self.beta_start >= self.beta_end:
             raise ValueError(f"diffusion.beta_end must be above beta_start={self.beta_start}, but got {self.beta_end}")
+        if self.beta_start >= self.beta_max:
+            raise ValueError(f"diffusion.beta_max must be above beta_start={self.beta_start}, but got {self.beta_max}")
         return self
 
 
@@ -110,7 +121,7 @@ class Sampling(Section):
 class Fid(Section):
     """The Frechet distances to measure."""
 
-    metrics: tuple[Literal["fid_digits"], ...] = ("fid_digits",)
+    metrics: tuple[Literal["fid_digits"], ...] = Field(default=("fid_digits",), min_length=1)
 
 
 class Segmentation(Section):
@@ -152,9 +163,10 @@ def _contradictions(config: Config) -> Iterator[str]:
     coarsest = 2 ** (unet.levels - 1)
     if size % coarsest:
         yield f"data.image_size must be a multiple of {coarsest}, for {unet.levels} unet.channel_mults, but got {size}"
-    for channels in unet.level_channels:
+    widths = [unet.base_channels, *unet.level_channels]
+    for channels in widths:
         if channels % unet.norm_groups:
-            yield f"unet.norm_groups must divide each of {list(unet.level_channels)}, but got {unet.norm_groups}"
+            yield f"unet.norm_groups must divide each of {widths}, but got {unet.norm_groups}"
     resolutions = [size // 2**level for level in range(unet.levels)]
     for resolution in unet.attention_resolutions:
         if resolution not in resolutions:
@@ -170,10 +182,10 @@ def _contradictions(config: Config) -> Iterator[str]:
     for block in config.segmentation.blocks:
         if block not in unet.up_blocks:
             yield f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, but got {block}"
-    for name in ("blocks", "timesteps"):
-        values = getattr(config.segmentation, name)
-        if len(set(values)) < len(values):
-            yield f"segmentation.{name} must not repeat a value, but got {list(values)}"
+    flat = flatten(config)
+    for name in ("stages", "unet.attention_resolutions", "segmentation.blocks", "segmentation.timesteps"):
+        if len(set(flat[name])) < len(flat[name]):
+            yield f"{name} must not repeat a value, but got {list(flat[name])}"
     if config.sampling.sampling_steps > config.diffusion.timesteps:
         yield (
             f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "

@@ -8,80 +8,99 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from trainables.checkpoints import Checkpoints, State
 from trainables.config import Config
 from trainables.diffusion.process import Process
 from trainables.diffusion.samplers import denoise, respaced
 from trainables.images import to_uint8
 from trainables.progress import Progress
 from trainables.randomness import generator
-from trainables.unet.unet import UNet
 
 STRIP_IMAGES, STRIP_FRAMES = 6, 11
 
 
 @dataclass
 class Drawn:
-    """Sample sets, uint8 (repeats, samples, C, H, W), and frames, uint8 (S, N, C, H, W), with their timesteps."""
+    """What has been drawn so far: uint8 images (samples, C, H, W), repeat after repeat, and the strip's frames.
 
-    samples: NDArray[np.uint8]
-    frames: NDArray[np.uint8]
-    timesteps: list[int]
+    Args:
+        batches: each (size, C, H, W).
+        frames: each (N, C, H, W), the noise first and the clean images last.
+        timesteps: of the frames; -1 is the clean image.
+    """
 
-
-@dataclass
-class _Strip:
-    """Keeps the first images of a few steps, the noise first and the clean images last."""
-
-    kept: set[int]
+    batches: list[NDArray[np.uint8]] = field(default_factory=list)
     frames: list[NDArray[np.uint8]] = field(default_factory=list)
     timesteps: list[int] = field(default_factory=list)
 
+    def samples(self, repeats: int) -> NDArray[np.uint8]:
+        """The sample sets, (repeats, samples, C, H, W)."""
+        images = np.concatenate(self.batches)
+        return images.reshape(repeats, -1, *images.shape[1:])
+
     def see(self, t: int, x_t: Tensor) -> None:
-        if t in self.kept:
-            self.timesteps.append(t)
-            self.frames.append(to_uint8(x_t[:STRIP_IMAGES]).cpu().numpy())
+        """Adds a frame to the strip."""
+        self.timesteps.append(t)
+        self.frames.append(to_uint8(x_t[:STRIP_IMAGES]).cpu().numpy())
+
+    def state(self) -> State:
+        """All of it, for a checkpoint."""
+        tensors = {name: [torch.from_numpy(a) for a in getattr(self, name)] for name in ("batches", "frames")}
+        return {**tensors, "timesteps": list(self.timesteps)}
+
+    @staticmethod
+    def from_state(state: State) -> Drawn:
+        """What another run had drawn."""
+        arrays = {name: [tensor.numpy() for tensor in state[name]] for name in ("batches", "frames")}
+        return Drawn(timesteps=state["timesteps"], **arrays)
 
 
-def draw(config: Config, model: UNet, image_shape: torch.Size) -> Generator[Progress, None, Drawn]:
+def draw(
+    config: Config, model: nn.Module, image_shape: torch.Size, device: torch.device, checkpoints: Checkpoints
+) -> Generator[Progress, None, Drawn]:
     """Progress, counted in calls of the network; returns the sample sets, each batch from its own random stream.
 
     Args:
-        model: predicts eps; the sets are drawn on its device.
+        model: predicts eps.
         image_shape: (C, H, W).
+        checkpoints: where finished batches are saved now and then, and found again.
     """
-    sampling, device = config.sampling, next(model.parameters()).device
+    sampling = config.sampling
     process = Process(config.diffusion).to(device)
-    batches = list(_batch_sizes(sampling.samples, sampling.batch_size))
-    calls, total = 0, sampling.sampling_repeats * len(batches) * sampling.sampling_steps
-    strip = _Strip(_strip_timesteps(config))
-    sets = []
-    for repeat in range(sampling.sampling_repeats):
-        parts: list[NDArray[np.uint8]] = []
-        for batch, size in enumerate(batches):
-            rng = generator(config.seed, "sampling", repeat, batch, device=device)
-            x_T = torch.randn((size, *image_shape), generator=rng, device=device)
-            x_T = x_t = x_T.contiguous(memory_format=torch.channels_last)
-            first = not repeat and not parts
-            if first:
-                strip.see(process.timesteps - 1, x_T)
-            for t, x_t in denoise(model, process, x_T, sampling, rng):
-                calls += 1
-                if first:
-                    strip.see(t, x_t)
-                yield Progress(calls, total)
-            parts.append(to_uint8(x_t).cpu().numpy())
-        sets.append(np.concatenate(parts))
-    return Drawn(np.stack(sets), np.stack(strip.frames), strip.timesteps)
+    batches = list(_batches(config))
+    kept, total = _strip_timesteps(config), len(batches) * sampling.sampling_steps
+    state = checkpoints.latest()
+    drawn = Drawn.from_state(state) if state else Drawn()
+    calls = len(drawn.batches) * sampling.sampling_steps
+    yield Progress(calls, total)
+    for repeat, batch, size in batches[len(drawn.batches) :]:
+        rng = generator(config.seed, "sampling", repeat, batch, device=device)
+        x_T = torch.randn((size, *image_shape), generator=rng, device=device)
+        x_T = x_t = x_T.contiguous(memory_format=torch.channels_last)
+        first = not drawn.batches
+        if first:
+            drawn.see(process.timesteps - 1, x_T)
+        for t, x_t in denoise(model, process, x_T, sampling, rng):
+            calls += 1
+            if first and t in kept:
+                drawn.see(t, x_t)
+            yield Progress(calls, total)
+        drawn.batches.append(to_uint8(x_t).cpu().numpy())
+        checkpoints.save_now_and_then(len(drawn.batches), drawn.state)
+    return drawn
 
 
 def _strip_timesteps(config: Config) -> set[int]:
-    visited = [*respaced(config.diffusion.timesteps, config.sampling.sampling_steps), -1]
-    last = len(visited) - 1
-    return {visited[round(i * last / (STRIP_FRAMES - 1))] for i in range(STRIP_FRAMES)}
+    visited = [*respaced(config.diffusion.timesteps, config.sampling.sampling_steps)[1:], -1]
+    frames = min(STRIP_FRAMES - 1, len(visited))
+    return {visited[round((i + 1) * len(visited) / frames) - 1] for i in range(frames)}
 
 
-def _batch_sizes(total: int, batch_size: int) -> Iterator[int]:
-    for start in range(0, total, batch_size):
-        yield min(batch_size, total - start)
+def _batches(config: Config) -> Iterator[tuple[int, int, int]]:
+    """(repeat, number of the batch in it, size) of each batch to draw."""
+    sampling = config.sampling
+    for repeat in range(sampling.sampling_repeats):
+        for batch, start in enumerate(range(0, sampling.samples, sampling.batch_size)):
+            yield repeat, batch, min(sampling.batch_size, sampling.samples - start)

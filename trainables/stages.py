@@ -40,6 +40,11 @@ def trial_key(config: Config, about: About) -> str:
     return hashed(stage_keys(config, about))
 
 
+def checkpoint_folder(stage: str, key: str) -> str:
+    """Where the checkpoints of an artefact in the making are, below the store's root."""
+    return f"checkpoints/{stage}-{key}"
+
+
 def _key(stage: str, *determined_by: object) -> str:
     plain = [part.model_dump() if hasattr(part, "model_dump") else part for part in determined_by]
     return hashed([stage, VERSIONS[stage], plain])

@@ -64,7 +64,31 @@ class Store:
 
     def has(self, stage: str, key: str) -> bool:
         """Whether the artefact has been published. Its files are verified by `find` alone."""
+        self.fs.invalidate_cache()  # another machine may have published it since
         return bool(self.fs.exists(f"{self._path(stage, key)}/{MANIFEST}"))
+
+    def manifest(self, stage: str, key: str) -> dict[str, Any]:
+        """The artefact's manifest: its files' sizes and checksums, and the facts about its making."""
+        content: dict[str, Any] = json.loads(self.fs.cat_file(f"{self._path(stage, key)}/{MANIFEST}"))
+        return content
+
+    def keys(self, stage: str) -> list[str]:
+        """The keys of the stage's published artefacts, sorted."""
+        folder = f"{self.root}/{stage}"
+        self.fs.invalidate_cache()
+        if not self.fs.exists(folder):
+            return []
+        names = sorted(str(path).rstrip("/").rpartition("/")[2] for path in self.fs.ls(folder, detail=False))
+        return [name for name in names if self.has(stage, name)]
+
+    def remove(self, stage: str, key: str = "") -> None:
+        """Removes an artefact, or all of a stage's; what is not there is no error."""
+        path = self._path(stage, key) if key else f"{self.root}/{stage}"
+        if key and self.has(stage, key):
+            # Without its manifest it is no artefact, so a removal that is cut short leaves no half of one.
+            self.fs.rm_file(f"{path}/{MANIFEST}")
+        if self.fs.exists(path):
+            self.fs.rm(path, recursive=True)
 
     def find(self, stage: str, key: str) -> Artefact | None:
         """The artefact, verified; None where there is none or where it was damaged and has been set aside."""
@@ -74,11 +98,14 @@ class Store:
         folder = Path(path) if self.local else self._fetched(stage, key)
         try:
             manifest = json.loads((folder / MANIFEST).read_text())
+            facts = dict(manifest["facts"])
             damaged = [name for name, entry in manifest["files"].items() if _entry(folder / name) != entry]
-        except (ValueError, KeyError, TypeError, OSError):
+        except FileNotFoundError as error:
+            damaged = [Path(error.filename).name]
+        except (ValueError, KeyError, TypeError):
             damaged = [MANIFEST]
         if not damaged:
-            return Artefact(folder, manifest["facts"])
+            return Artefact(folder, facts)
         self._set_aside(stage, key, damaged)
         return None
 
@@ -91,7 +118,7 @@ class Store:
         """
         parent = Path(self.root) if self.local else self.cache
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{stage}-", dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
         try:
             yield folder
             files = {p.relative_to(folder).as_posix(): _entry(p) for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -105,13 +132,16 @@ class Store:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             for file in folder.rglob("*"):
                 _flush(file)
-            try:
-                folder.chmod(0o755)
-                os.rename(folder, path)
-            except OSError:
-                # Another trial published the same artefact first: by its key it is the same one.
-                if not Path(path, MANIFEST).exists():
-                    raise
+            if Path(path).exists():
+                if Path(path, MANIFEST).exists():
+                    return  # another trial published it first: by its key it is the same one
+                os.rename(path, f"{folder}-remains")  # of an artefact without a manifest, which is none
+                shutil.rmtree(f"{folder}-remains", ignore_errors=True)
+            folder.chmod(0o755)
+            os.rename(folder, path)
+            return
+        self.fs.invalidate_cache()
+        if self.fs.exists(f"{path}/{MANIFEST}"):
             return
         for file in sorted(folder.rglob("*"), key=lambda p: p.name == MANIFEST):
             if file.is_file():
@@ -127,7 +157,7 @@ class Store:
         return folder
 
     def _set_aside(self, stage: str, key: str, damaged: list[str]) -> None:
-        aside = f"{self.root}/damaged/{stage}-{key}-{os.urandom(4).hex()}"
+        aside = f"{self.root}/damaged/{stage.replace('/', '-')}-{key}-{os.urandom(4).hex()}"
         warnings.warn(f"damaged artefact {stage}/{key} ({', '.join(damaged)}): set aside as {aside}", stacklevel=3)
         self.fs.makedirs(f"{self.root}/damaged", exist_ok=True)
         self.fs.mv(self._path(stage, key), aside, recursive=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from trainables.checkpoints import Checkpoints, State, on_cpu
 from trainables.config import Config, Training
 from trainables.diffusion.process import Process
 from trainables.images import to_unit
@@ -49,13 +50,17 @@ def ema_decay(training: Training, step: int) -> float:
 class Trainer:
     """One DDPM in training. `run` trains to the end; afterwards `ema` holds the model to use.
 
+    A trainer that is given another one's `state` goes on as that one would have, bit for bit on a CPU.
+
     Args:
         config: the trial's.
         images: the training images, uint8 (N, C, H, W), on the device to train on.
+        micro_batches: parts that a batch is computed in, their gradients added up, where memory is short.
     """
 
-    def __init__(self, config: Config, images: Tensor) -> None:
+    def __init__(self, config: Config, images: Tensor, micro_batches: int = 1) -> None:
         self.config, self.training, self.images = config, config.training, images
+        self.micro_batches = micro_batches
         self.device = images.device
         self.model = build(config, images.shape[1], self.device)
         self.ema = build(config, images.shape[1], self.device).requires_grad_(False).eval()
@@ -66,41 +71,89 @@ class Trainer:
         torch.manual_seed(derived_seed(config.seed, "dropout"))  # the one thing that draws from the global generator
         self.step = 0
         self.losses: list[tuple[int, float]] = []
+        self._pending: list[Tensor] = []  # read together, so that a GPU is not made to wait at every step
 
-    def run(self) -> Iterator[Progress]:
+    def run(self, checkpoints: Checkpoints | None = None) -> Iterator[Progress]:
         """Records of the training's progress, until it is done.
+
+        Args:
+            checkpoints: where to save the state now and then, and to go on from if there is one.
 
         Raises:
             Diverged: the loss is not finite.
         """
+        if checkpoints and (state := checkpoints.latest()):
+            self.load_state(state)
         steps, log_every = self.training.train_steps, max(1, self.training.train_steps // LOGGED_POINTS)
-        pending: list[Tensor] = []  # read together, so that a GPU is not made to wait at every step
+        yield Progress(self.step, steps, history=[(step, {"loss": loss}) for step, loss in self.losses])
         beat = time.monotonic()
         while self.step < steps:
-            pending.append(self._train_step())
+            self._pending.append(self._train_step())
             if self.step % log_every == 0 or self.step == steps:
-                loss = self._mean_finite(torch.stack(pending).tolist())
+                loss = self._mean_finite(torch.stack(self._pending).tolist())
                 self.losses.append((self.step, loss))
-                pending, beat = [], time.monotonic()
+                self._pending, beat = [], time.monotonic()
                 yield Progress(self.step, steps, {"loss": loss})
             elif time.monotonic() - beat > HEARTBEAT_S:
                 beat = time.monotonic()
                 yield Progress(self.step, steps)
+            if checkpoints:
+                checkpoints.save_now_and_then(self.step, self.state)
+
+    def state(self) -> State:
+        """All that the next step depends on, as copies on the CPU."""
+        return {
+            "step": self.step,
+            "model": on_cpu(self.model.state_dict()),
+            "ema": on_cpu(self.ema.state_dict()),
+            "optimizer": on_cpu(self.optimizer.state_dict()),
+            "noise": self.noise.get_state(),
+            "dropout": self._dropout_state(),
+            "losses": list(self.losses),
+            "pending": [float(loss) for loss in self._pending],
+        }
+
+    def load_state(self, state: State) -> None:
+        """Goes on from another trainer's `state`."""
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.noise.set_state(state["noise"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["dropout"], self.device)
+        else:
+            torch.set_rng_state(state["dropout"])
+        self.losses = [(step, loss) for step, loss in state["losses"]]
+        self._pending = [torch.tensor(loss, device=self.device) for loss in state["pending"]]
+
+    def _dropout_state(self) -> Tensor:
+        return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.get_rng_state()
 
     def _train_step(self) -> Tensor:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.training, self.step)
-        x_0, t, eps = self._batch()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.training.precision == "bf16"):
-            loss = self.process.loss(self.model, x_0, t, eps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self._backward(*self._batch())
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.grad_clip)
         self.optimizer.step()
         weight = 1 - ema_decay(self.training, self.step)
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
         self.step += 1
-        return loss.detach()
+        return loss
+
+    def _backward(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """The batch's loss, with its gradients added up over the micro-batches."""
+        total = torch.zeros((), device=self.device)
+        micro_batches = min(self.micro_batches, len(t))
+        parts = zip(*(part.tensor_split(micro_batches) for part in (x_0, t, eps)), strict=True)
+        for x_0_part, t_part, eps_part in parts:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.training.precision == "bf16"):
+                loss = self.process.loss(self.model, x_0_part, t_part, eps_part)
+            loss = loss * (len(t_part) / len(t))
+            loss.backward()
+            total += loss.detach()
+        return total
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """x_0 in [-1, 1], t and eps of the current step; they depend on the seed and the step alone."""

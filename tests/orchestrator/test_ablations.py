@@ -123,14 +123,14 @@ def marked(value: str) -> list[str]:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_one_interrupt_stops_all_and_leaves_nothing_running(stop, tmp_path, tiny_words):
     mark = f"{stop.name}-{os.getpid()}"
-    words = [*tiny_words, "--set", "training.train_steps=1000000", "--variants", "cosine"]
+    words = [word.replace("train_steps=4", "train_steps=1000000") for word in tiny_words] + ["--variants", "cosine"]
     with (tmp_path / "out").open("w+") as out:
         process = subprocess.Popen(
             [*COMMAND, "--storage", str(tmp_path), *words],
             stdout=out, stderr=out, env=os.environ | {MARK: mark}, start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 120
-        while "training" not in (tmp_path / "out").read_text():
+        while ": training" not in (tmp_path / "out").read_text():
             assert time.monotonic() < deadline, (tmp_path / "out").read_text()
             assert process.poll() is None, (tmp_path / "out").read_text()
             time.sleep(0.2)

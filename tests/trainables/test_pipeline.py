@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from search_spaces.ablations import CONTROLS, VARIANTS
 from search_spaces.presets import quick
 from trainables import data
+from trainables.checkpoints import Checkpoints
 from trainables.config import Config, Overrides, apply
 from trainables.evaluation import pixel_classifier
 from trainables.evaluation.fid import DigitsFid
@@ -68,11 +68,14 @@ def _state(root: Path) -> dict[str, int]:
 
 
 def _made(root: Path) -> list[str]:
-    """The stages of the artefacts in the store, whose other files and folders there must be none."""
-    folders = sorted(p.parent for p in root.rglob(MANIFEST))
-    assert sorted(p for p in root.glob("*/*")) == folders
-    assert not list(root.glob(".*"))
+    """The stages of the artefacts in the store; a file that belongs to none of them is an error."""
+    folders = [p.parent for p in root.rglob(MANIFEST)]
+    assert [p for p in root.rglob("*") if p.is_file() and p.parent not in folders] == []
     return sorted((f.parent.name for f in folders), key=STAGES.index)
+
+
+def _artefact(root: Path, result: dict[str, Any], stage: str) -> Path:
+    return root / stage / result["artefacts"][stage]
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +83,6 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Recor
     """The store, the records and the result of the baseline."""
     root = tmp_path_factory.mktemp("store")
     return root, *_run(_config(), root)
-
-
-def _artefact(result: dict[str, Any], stage: str) -> Path:
-    return Path(result["artefacts"][stage])
 
 
 @pytest.mark.parametrize("name", VARIANTS | CONTROLS)
@@ -94,7 +93,7 @@ def test_runs_to_its_result_and_a_second_run_repeats_nothing(name: str, tmp_path
     keys = stage_keys(config, data.about(config.data))
     assert set(result["metrics"]) == expected
     assert all(np.isfinite(value) for value in result["metrics"].values())
-    assert result["artefacts"] == {stage: str(tmp_path / stage / key) for stage, key in keys.items()}
+    assert result["artefacts"] == keys
     assert result["wall_time_s"].keys() == keys.keys()
     assert min(result["wall_time_s"].values()) > 0
     assert _made(tmp_path) == list(keys)
@@ -104,18 +103,21 @@ def test_runs_to_its_result_and_a_second_run_repeats_nothing(name: str, tmp_path
 
 
 def test_two_stores_hold_identical_figures(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
-    _, records, result = baseline
+    root, records, result = baseline
     torch.manual_seed(99)
     again, other = _run(_config(), tmp_path)
     assert other["metrics"] == result["metrics"]
     assert [r.metrics for r in again if r.stage == "ddpm"] == [r.metrics for r in records if r.stage == "ddpm"]
     for stage, name in (("ddpm", "ema.safetensors"), ("samples", "samples.npy"), ("segmentation", "iou.json")):
-        assert (_artefact(other, stage) / name).read_bytes() == (_artefact(result, stage) / name).read_bytes()
+        assert (_artefact(tmp_path, other, stage) / name).read_bytes() == (
+            _artefact(root, result, stage) / name
+        ).read_bytes()
 
 
 def test_another_seed_gives_other_figures(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
     other = _run(_config(seed=1), tmp_path)[1]["metrics"]
-    assert {name for name, value in baseline[2]["metrics"].items() if other[name] == value} == set()
+    # The segmentation's may agree: after so little training a classifier may see nothing but background.
+    assert {name for name in FID if other[name] == baseline[2]["metrics"][name]} == set()
 
 
 def test_records_tell_the_stages_in_order_and_the_loss_curve_again(
@@ -125,41 +127,45 @@ def test_records_tell_the_stages_in_order_and_the_loss_curve_again(
     seen = list(dict.fromkeys(r.stage for r in records))
     assert seen == STAGES
     assert all(r.result is None and 0 <= r.step <= r.steps for r in records)
-    losses = [(r.step, r.steps, r.metrics["loss"]) for r in records if r.stage == "ddpm" and r.metrics]
-    assert [(step, steps) for step, steps, _ in losses] == [(1, 3), (2, 3), (3, 3)]
-    again, _ = _run(_config(), root)
-    told = [(r.step, r.metrics["loss"]) for r in again if r.stage == "ddpm"]
-    assert told == [(step, loss) for step, _, loss in losses]
+    for stage, logged in (("ddpm", [(1, 3), (2, 3), (3, 3)]), ("segmentation", [(8, 8)])):
+        told = [(r.step, r.metrics) for r in records if r.stage == stage and r.metrics]
+        assert [(r.step, r.steps) for r in records if r.stage == stage and r.metrics] == logged
+        again, _ = _run(_config(), root)
+        assert [entry for r in again if r.stage == stage for entry in r.history] == told
+        assert not [r for r in again if r.metrics]
 
 
-def test_samples_are_drawn_from_the_ema_of_the_training(baseline: tuple[Path, list[Record], dict]) -> None:
-    _, _, result = baseline
+def test_samples_are_drawn_from_the_ema_of_the_training(
+    baseline: tuple[Path, list[Record], dict], tmp_path: Path
+) -> None:
+    root, _, result = baseline
     trainer = Trainer(_config(), data.load(_config().data).train)
     list(trainer.run())
-    stored, expected = load_file(_artefact(result, "ddpm") / "ema.safetensors"), trainer.ema.state_dict()
+    stored, expected = load_file(_artefact(root, result, "ddpm") / "ema.safetensors"), trainer.ema.state_dict()
     assert stored.keys() == expected.keys()
     assert all(torch.equal(stored[name], value) for name, value in expected.items())
-    making = draw(_config(), trainer.ema, torch.Size((1, 8, 8)))
+    nothing = Checkpoints(Store(tmp_path), "samples", "none", 1e9)
+    making = draw(_config(), trainer.ema, torch.Size((1, 8, 8)), torch.device("cpu"), nothing)
     while True:
         try:
             next(making)
         except StopIteration as done:
             drawn = done.value
             break
-    assert np.array_equal(np.load(_artefact(result, "samples") / "samples.npy"), drawn.samples)
-    assert drawn.samples.shape == (2, 20, 1, 8, 8)
-    strip = np.load(_artefact(result, "samples") / "denoising.npz")
-    assert np.array_equal(strip["frames"], drawn.frames)
+    assert np.array_equal(np.load(_artefact(root, result, "samples") / "samples.npy"), drawn.samples(2))
+    assert drawn.samples(2).shape == (2, 20, 1, 8, 8)
+    strip = np.load(_artefact(root, result, "samples") / "denoising.npz")
+    assert np.array_equal(strip["frames"], np.stack(drawn.frames))
     assert strip["timesteps"].tolist() == drawn.timesteps
 
 
 def test_fid_is_the_mean_over_the_repeats_against_the_training_images(
     baseline: tuple[Path, list[Record], dict],
 ) -> None:
-    _, _, result = baseline
+    root, _, result = baseline
     fid = DigitsFid(data.load(_config().data).train)
-    values = [fid(torch.from_numpy(s)) for s in np.load(_artefact(result, "samples") / "samples.npy")]
-    assert json.loads((_artefact(result, "fid") / "repeats.json").read_text()) == pytest.approx(values)
+    values = [fid(torch.from_numpy(s)) for s in np.load(_artefact(root, result, "samples") / "samples.npy")]
+    assert json.loads((_artefact(root, result, "fid") / "repeats.json").read_text()) == pytest.approx(values)
     assert result["metrics"]["fid_digits"] == pytest.approx(sum(values) / 2)
     assert result["metrics"]["fid_digits_repeats_sd"] == pytest.approx(abs(values[0] - values[1]) / 2)
 
@@ -179,13 +185,14 @@ def test_segmentation_is_scored_on_every_held_out_image(tmp_path: Path, monkeypa
     _, result = _run(config, tmp_path)
     truth, predicted = data.load(config.data).held_out_masks, torch.stack(votes)
     expected = jaccard_score(truth.flatten(), predicted.flatten(), labels=range(11), average=None)
-    iou = json.loads((_artefact(result, "segmentation") / "iou.json").read_text())
+    iou = json.loads((_artefact(tmp_path, result, "segmentation") / "iou.json").read_text())
     assert list(iou) == ["background", *map(str, range(10))]
     assert list(iou.values()) == pytest.approx(expected.tolist())
-    assert sum(value > 0 for value in iou.values()) > 1
+    # A pixel's own value tells ink from background, whatever the digit: the predictions are of these images.
+    assert float(((truth > 0) == (predicted > 0)).float().mean()) > 0.95
     assert result["metrics"]["miou"] == pytest.approx(expected.mean())
     assert result["metrics"]["pixel_accuracy"] == pytest.approx(float((truth == predicted).float().mean()))
-    shown = np.load(_artefact(result, "segmentation") / "masks.npz")
+    shown = np.load(_artefact(tmp_path, result, "segmentation") / "masks.npz")
     assert np.array_equal(shown["predicted"], predicted[: len(shown["predicted"])].numpy())
     assert np.array_equal(shown["truth"], truth[: len(shown["truth"])].numpy())
     assert len(shown["images"]) == len(shown["predicted"]) == len(shown["truth"]) > 1
@@ -196,11 +203,11 @@ def labelled(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The masks that each trial's classifier is trained on, which then stops the trial."""
     masks: list[Tensor] = []
 
-    def spied(maps: object, chosen: Tensor, *args: object) -> Iterator[None]:
+    def spied(maps: object, chosen: Tensor, *args: object) -> None:
         masks.append(chosen)
-        raise InterruptedError
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(pixel_classifier, "train", spied)
+    monkeypatch.setattr(pixel_classifier, "Trainer", spied)
     return masks
 
 
@@ -208,7 +215,7 @@ def test_label_images_are_paired_by_seed(labelled: list[Tensor], tmp_path: Path)
     trials = [("baseline", 0), ("cosine", 0), ("raw_pixels", 0), ("baseline", 1)]
     for name, seed in trials:
         config = apply(_config(seed=seed, stages=("segmentation",)), (VARIANTS | CONTROLS)[name])
-        with pytest.raises(InterruptedError):
+        with pytest.raises(KeyboardInterrupt):
             _run(config, tmp_path)
     first, *paired, other = labelled
     assert len(first) == 4
@@ -220,7 +227,7 @@ def test_real_images_are_drawn_from_the_held_out_ones_without_repeats(tmp_path: 
     drawn = []
     for seed in (0, 1):
         _, result = _run(apply(_config(seed=seed), CONTROLS["real_images"]), tmp_path)
-        samples = np.load(_artefact(result, "samples") / "samples.npy")
+        samples = np.load(_artefact(tmp_path, result, "samples") / "samples.npy")
         assert samples.shape == (1, 20, 1, 8, 8)
         drawn.append({image.tobytes() for image in samples[0]})
     held_out = {image.tobytes() for image in data.load(_config().data).held_out.numpy()}
@@ -253,21 +260,22 @@ def test_changed_setting_makes_only_the_stages_that_read_it(
 @pytest.mark.parametrize(
     ("broken", "before"),
     [
-        ("trainables.pipeline.save_file", []),
-        ("trainables.sampling.draw", ["ddpm"]),
+        ("trainables.pipeline.Trainer", []),
+        ("trainables.pipeline.save", []),  # while the files are being written
+        ("trainables.pipeline.draw", ["ddpm"]),
         ("trainables.pipeline.DigitsFid", ["ddpm", "samples"]),
-        ("trainables.evaluation.pixel_classifier.train", ["ddpm", "samples", "fid"]),
+        ("trainables.evaluation.pixel_classifier.Trainer", ["ddpm", "samples", "fid"]),
     ],
 )
 def test_stage_that_fails_leaves_no_artefact_and_the_next_run_goes_on_from_there(
     broken: str, before: list[str], tmp_path: Path, baseline: tuple[Path, list[Record], dict]
 ) -> None:
     def fails(*_args: object) -> None:
-        raise RuntimeError("the disk is full")
+        raise RuntimeError("out of luck")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(broken, fails)
-        with pytest.raises(RuntimeError, match="the disk is full"):
+        with pytest.raises(RuntimeError, match="out of luck"):
             _run(_config(), tmp_path)
     assert _made(tmp_path) == before
     written = _state(tmp_path)
@@ -295,7 +303,7 @@ def test_damaged_model_is_made_again_and_what_came_from_it_is_not(
     baseline: tuple[Path, list[Record], dict], tmp_path: Path
 ) -> None:
     _, result = _run(_config(), tmp_path)
-    model = _artefact(result, "ddpm") / "ema.safetensors"
+    model = _artefact(tmp_path, result, "ddpm") / "ema.safetensors"
     content, before = model.read_bytes(), _state(tmp_path)
     model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.warns(UserWarning, match="damaged artefact ddpm"):
@@ -306,9 +314,19 @@ def test_damaged_model_is_made_again_and_what_came_from_it_is_not(
     assert {path.split("/")[0] for path in rewritten} == {"ddpm"}
 
 
-def test_store_that_loses_what_it_is_given_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Store, "find", lambda *_args: None)
-    with pytest.raises(OSError, match=rf"ddpm was written to {tmp_path} and cannot be read back"):
+@pytest.mark.filterwarnings("ignore:damaged artefact")
+def test_store_that_gives_back_something_else_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    makings = []
+    original = Store._publish
+
+    def spoilt(self: Store, folder: Path, path: str) -> None:
+        makings.append(path)
+        assert len(makings) < 4, "made three times in vain"
+        original(self, folder, path)
+        (Path(path) / "history.json").write_bytes(b"")
+
+    monkeypatch.setattr(Store, "_publish", spoilt)
+    with pytest.raises(OSError, match="ddpm"):
         _run(_config(), tmp_path)
 
 

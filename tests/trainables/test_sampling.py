@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search_spaces.presets import quick
+from trainables.checkpoints import Checkpoints
 from trainables.config import Config, apply
 from trainables.diffusion.samplers import respaced
 from trainables.progress import Progress
 from trainables.sampling import STRIP_FRAMES, STRIP_IMAGES, Drawn, draw
+from trainables.store import Store
 
-SHAPE = torch.Size((1, 4, 4))
+SHAPE, CPU = torch.Size((1, 4, 4)), torch.device("cpu")
 
 
 class Model(nn.Module):
@@ -36,9 +40,13 @@ def _config(**settings: Any) -> Config:
     return apply(quick(), {f"sampling.{name}": value for name, value in (small | settings).items()})
 
 
-def _drawn(config: Config) -> tuple[Drawn, list[Progress], Model]:
+def _checkpoints(store: Store, interval_s: float = 1e9) -> Checkpoints:
+    return Checkpoints(store, "samples", "key", interval_s)
+
+
+def _drawn(config: Config, checkpoints: Checkpoints | None = None) -> tuple[Drawn, list[Progress], Model]:
     model, seen = Model(), []
-    making = draw(config, model, SHAPE)
+    making = draw(config, model, SHAPE, CPU, checkpoints or _checkpoints(Store("memory://nothing-is-kept-here")))
     while True:
         try:
             seen.append(next(making))
@@ -46,34 +54,40 @@ def _drawn(config: Config) -> tuple[Drawn, list[Progress], Model]:
             return done.value, seen, model
 
 
+def _samples(**settings: Any) -> NDArray[np.uint8]:
+    config = _config(**settings)
+    return _drawn(config)[0].samples(config.sampling.sampling_repeats)
+
+
 def test_shapes_batches_and_progress() -> None:
     drawn, seen, model = _drawn(_config())
-    assert (drawn.samples.shape, drawn.samples.dtype) == ((2, 9, 1, 4, 4), np.uint8)
+    samples = drawn.samples(2)
+    assert (samples.shape, samples.dtype) == ((2, 9, 1, 4, 4), np.uint8)
     assert [len(x_t) for x_t in model.shown] == ([4] * 5 + [4] * 5 + [1] * 5) * 2
-    assert [(p.step, p.steps) for p in seen] == [(i, 30) for i in range(1, 31)]
+    assert [(p.step, p.steps) for p in seen] == [(i, 30) for i in range(31)]
 
 
 def test_repeats_and_images_differ() -> None:
-    samples = _drawn(_config(samples=6, sampler="ddim"))[0].samples
+    samples = _samples(samples=6, sampler="ddim")
     assert len({image.tobytes() for image in samples.reshape(12, -1)}) == 12
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 def test_samples_depend_on_the_seed_alone(sampler: str) -> None:
-    config = _config(sampler=sampler)
-    first = _drawn(config)[0].samples
+    first = _samples(sampler=sampler)
     torch.manual_seed(99)
-    assert np.array_equal(_drawn(config)[0].samples, first)
-    assert not np.array_equal(_drawn(apply(config, {"seed": 1}))[0].samples, first)
+    assert np.array_equal(_samples(sampler=sampler), first)
+    other = _drawn(apply(_config(sampler=sampler), {"seed": 1}))[0].samples(2)
+    assert not np.array_equal(other, first)
 
 
 def test_another_repeat_leaves_the_first_ones_as_they_were() -> None:
-    two, three = (_drawn(_config(sampling_repeats=n))[0].samples for n in (2, 3))
+    two, three = (_samples(sampling_repeats=n) for n in (2, 3))
     assert np.array_equal(two, three[:2])
 
 
 def test_more_images_leave_the_first_batches_as_they_were() -> None:
-    eight, twelve = (_drawn(_config(samples=n))[0].samples for n in (8, 12))
+    eight, twelve = (_samples(samples=n) for n in (8, 12))
     assert np.array_equal(eight, twelve[:, :8])
 
 
@@ -94,6 +108,23 @@ def test_strip_goes_from_the_noise_to_the_first_samples(steps: int) -> None:
     assert len(drawn.timesteps) == min(STRIP_FRAMES, len(path))
     assert (drawn.timesteps[0], drawn.timesteps[-1]) == (999, -1)
     assert drawn.timesteps == sorted(set(drawn.timesteps) & set(path), reverse=True)
-    assert drawn.frames.shape == (len(drawn.timesteps), STRIP_IMAGES, *SHAPE)
-    assert np.array_equal(drawn.frames[-1], drawn.samples[0, :STRIP_IMAGES])
+    assert np.stack(drawn.frames).shape == (len(drawn.timesteps), STRIP_IMAGES, *SHAPE)
+    assert np.array_equal(drawn.frames[-1], drawn.samples(2)[0, :STRIP_IMAGES])
     assert not np.array_equal(drawn.frames[0], drawn.frames[-1])
+
+
+@pytest.mark.parametrize("stopped_after", [3, 7, 16, 29])
+def test_what_another_run_has_drawn_is_not_drawn_again(stopped_after: int, tmp_path: Path) -> None:
+    whole, first, second = _drawn(_config())[0], _checkpoints(Store(tmp_path), 0), _checkpoints(Store(tmp_path))
+    making = draw(_config(), Model(), SHAPE, CPU, first)
+    while next(making).step < stopped_after:
+        pass
+    making.close()
+    first.wait()
+    drawn, seen, model = _drawn(_config(), second)
+    batches = stopped_after // 5  # a batch that is not finished is drawn from its beginning
+    assert len(model.shown) == 30 - 5 * batches
+    assert [p.step for p in seen] == list(range(5 * batches, 31))
+    assert np.array_equal(drawn.samples(2), whole.samples(2))
+    assert drawn.timesteps == whole.timesteps
+    assert np.array_equal(np.stack(drawn.frames), np.stack(whole.frames))

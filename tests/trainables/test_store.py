@@ -169,10 +169,6 @@ def _damage(store: Store, name: str, change: Callable[[bytes], bytes] | None) ->
         store.fs.pipe_file(path, change(content))
 
 
-NAMES_THE_FILE = "the warning about a missing file says manifest.json instead"
-NO_FACTS = "find raises KeyError: 'facts'"
-
-
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_found_set_aside_and_made_good(opened: Open, damage: str) -> None:
     name, change = DAMAGES[damage]
@@ -189,14 +185,7 @@ def test_damage_is_found_set_aside_and_made_good(opened: Open, damage: str) -> N
     assert _content(opened().find(STAGE, KEY)) == ("anew", ["anew"])
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=NAMES_THE_FILE) if "missing" in name else ())
-        for name in DAMAGES
-    ],
-)
-@pytest.mark.filterwarnings("ignore:damaged artefact")
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_warning_names_the_damaged_file(opened: Open, damage: str) -> None:
     name, change = DAMAGES[damage]
     _publish(opened())
@@ -205,7 +194,6 @@ def test_warning_names_the_damaged_file(opened: Open, damage: str) -> None:
         opened().find(STAGE, KEY)
 
 
-@pytest.mark.xfail(strict=True, reason=NO_FACTS)
 def test_manifest_without_facts_is_damaged(opened: Open) -> None:
     _publish(opened())
     _damage(opened(), MANIFEST, lambda content: content.replace(b'"facts"', b'"fakes"'))
@@ -224,12 +212,7 @@ def test_what_was_fetched_before_is_not_trusted_after_damage(opened: Open) -> No
     assert _content(store.find(STAGE, KEY)) == ("anew", ["anew"])
 
 
-def test_without_its_manifest_an_artefact_is_not_there_and_can_be_made(
-    opened: Open, request: pytest.FixtureRequest
-) -> None:
-    if opened().local:
-        reason = "the folder that is left is in the way of the rename, for good"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=OSError, reason=reason))
+def test_without_its_manifest_an_artefact_is_not_there_and_can_be_made(opened: Open) -> None:
     _publish(opened())
     _damage(opened(), MANIFEST, None)
     assert opened().find(STAGE, KEY) is None
@@ -260,7 +243,6 @@ def _looked_at_between_files(store: Store, look: Callable[[], None]) -> Iterator
 
 
 @pytest.mark.filterwarnings("ignore:damaged artefact")
-@pytest.mark.xfail(strict=True, reason="a second publisher writes over the published files of an object store")
 def test_reader_finds_one_or_the_other_while_a_second_publisher_writes(tmp_path: Path) -> None:
     root = f"memory://{uuid.uuid4().hex}"
     store, found = Store(root, cache=tmp_path / "writer"), []

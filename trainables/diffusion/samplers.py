@@ -48,7 +48,7 @@ def p_sample(process: Process, x_t: Tensor, eps: Tensor, t: int, s: int, eta: fl
     # The clipped x_0 implies another noise; going on with the model's own would leave the clipped path.
     eps = (x_t - a_t**0.5 * x_0) / (1 - a_t) ** 0.5
     sigma = eta * ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)) ** 0.5
-    x_s = a_s**0.5 * x_0 + (1 - a_s - sigma**2) ** 0.5 * eps
+    x_s = a_s**0.5 * x_0 + max(0.0, 1 - a_s - sigma**2) ** 0.5 * eps
     return x_s if z is None or sigma == 0 else x_s + sigma * z
 
 

@@ -87,7 +87,7 @@ def pixel_features(images: Tensor) -> FeatureMaps:
 
 @torch.no_grad()
 def unet_features(
-    model: UNet, process: Process, images: Tensor, segmentation: Segmentation, seed: int
+    model: UNet, process: Process, images: Tensor, segmentation: Segmentation, seed: int, parts: int = 1
 ) -> Generator[Progress, None, FeatureMaps]:
     """Progress, counted in images; returns their feature maps.
 
@@ -96,12 +96,14 @@ def unet_features(
     Args:
         images: uint8, (N, C, H, W), on the model's device.
         seed: of the trial, for the noise.
+        parts: that a batch is computed in, where memory is short.
     """
     shape = (1, *images.shape[1:])
     eps = torch.randn(shape, generator=generator(seed, "feature noise", device=images.device), device=images.device)
     found: dict[tuple[int, int], list[Tensor]] = {}
-    for start in range(0, len(images), BATCH):
-        x_0 = to_unit(images[start : start + BATCH])
+    batch = BATCH // parts
+    for start in range(0, len(images), batch):
+        x_0 = to_unit(images[start : start + batch])
         for t in segmentation.timesteps:
             steps = torch.full((len(x_0),), t, device=x_0.device)
             blocks = model.features(process.q_sample(x_0, steps, eps), steps, segmentation.blocks)

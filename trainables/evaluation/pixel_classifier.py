@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.checkpoints import Checkpoints, State, on_cpu
 from trainables.config import Segmentation
 from trainables.evaluation.features import FeatureMaps
 from trainables.progress import Progress
 from trainables.randomness import derived_seed, generator
 
 CHUNK = 2**24  # feature values that are gathered at once
+HEARTBEAT_STEPS = 50  # a progress record at least so often
 
 
 class Ensemble(nn.Module):
@@ -76,39 +78,75 @@ def vote(predicted: Tensor, classes: int) -> Tensor:
     return (counts * classes - torch.arange(classes, device=counts.device)).argmax(-1)
 
 
-def train(
-    maps: FeatureMaps, masks: Tensor, classes: int, ignore_index: int, segmentation: Segmentation, seed: int
-) -> Generator[Progress, None, Ensemble]:
-    """Progress with the members' mean loss; returns the trained ensemble.
+class Trainer:
+    """One ensemble in training, for a fixed number of epochs. `run` trains to the end.
 
     Args:
         maps: the features of the labelled images.
         masks: their classes, (N, H, W).
+        classes: K.
+        ignore_index: the mask value of pixels that are not trained on.
         seed: of the trial: initial weights and each member's order of pixels.
     """
-    labels = masks.flatten().long()
-    labelled = torch.nonzero(labels != ignore_index)[:, 0]
-    ensemble = Ensemble(sum(maps.channels), classes, segmentation, seed).to(labels.device).train()
-    optimizer = torch.optim.Adam(ensemble.parameters(), lr=segmentation.learning_rate, fused=True)
-    batches = len(labelled) // segmentation.batch_size
-    if not batches:
-        raise ValueError(
-            f"segmentation.batch_size must be at most the {len(labelled)} labelled pixels, "
-            f"but got {segmentation.batch_size}"
-        )
-    steps, step = segmentation.epochs * batches, 0
-    for epoch in range(segmentation.epochs):
-        losses = []
-        for x, y in _epoch(maps, labels, labelled, segmentation, seed, epoch):
-            loss = F.cross_entropy(ensemble(x).flatten(0, 1), y.flatten())
-            optimizer.zero_grad(set_to_none=True)
-            # The mean over members must not shrink a member's gradient.
-            (loss * ensemble.members).backward()
-            optimizer.step()
-            losses.append(loss.detach())
-            step += 1
-        yield Progress(step, steps, {"classifier_loss": float(torch.stack(losses).mean())})
-    return ensemble.eval()
+
+    def __init__(
+        self, maps: FeatureMaps, masks: Tensor, classes: int, ignore_index: int, segmentation: Segmentation, seed: int
+    ) -> None:
+        self.maps, self.segmentation, self.seed = maps, segmentation, seed
+        self.labels = masks.flatten().long()
+        self.labelled = torch.nonzero(self.labels != ignore_index)[:, 0]
+        self.ensemble = Ensemble(sum(maps.channels), classes, segmentation, seed).to(self.labels.device).train()
+        self.optimizer = torch.optim.Adam(self.ensemble.parameters(), lr=segmentation.learning_rate, fused=True)
+        self.batches = len(self.labelled) // segmentation.batch_size
+        self.epoch = 0
+        self.history: list[tuple[int, dict[str, float]]] = []
+        if not self.batches:
+            raise ValueError(
+                f"segmentation.batch_size must be at most the {len(self.labelled)} labelled pixels, "
+                f"but got {segmentation.batch_size}"
+            )
+
+    def run(self, checkpoints: Checkpoints | None = None) -> Generator[Progress, None, Ensemble]:
+        """Progress with the members' mean loss after each epoch; returns the trained ensemble.
+
+        Args:
+            checkpoints: where to save the state between epochs now and then, and to go on from if there is one.
+        """
+        if checkpoints and (state := checkpoints.latest()):
+            self.load_state(state)
+        steps = self.segmentation.epochs * self.batches
+        yield Progress(self.epoch * self.batches, steps, history=self.history)
+        while self.epoch < self.segmentation.epochs:
+            losses: list[Tensor] = []
+            for x, y in _epoch(self.maps, self.labels, self.labelled, self.segmentation, self.seed, self.epoch):
+                losses.append(self._train_step(x, y))
+                if len(losses) % HEARTBEAT_STEPS == 0:
+                    yield Progress(self.epoch * self.batches + len(losses), steps)
+            self.epoch += 1
+            self.history.append((self.epoch * self.batches, {"classifier_loss": float(torch.stack(losses).mean())}))
+            yield Progress(self.history[-1][0], steps, self.history[-1][1])
+            if checkpoints:
+                checkpoints.save_now_and_then(self.epoch, self.state)
+        return self.ensemble.eval()
+
+    def state(self) -> State:
+        """All that the next epoch depends on, as copies on the CPU."""
+        parts = {"ensemble": self.ensemble.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"epoch": self.epoch, "history": list(self.history), **on_cpu(parts)}
+
+    def load_state(self, state: State) -> None:
+        """Goes on from another trainer's `state`."""
+        self.epoch, self.history = state["epoch"], list(state["history"])
+        self.ensemble.load_state_dict(state["ensemble"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _train_step(self, x: Tensor, y: Tensor) -> Tensor:
+        loss = F.cross_entropy(self.ensemble(x).flatten(0, 1), y.flatten())
+        self.optimizer.zero_grad(set_to_none=True)
+        # The mean over members must not shrink a member's gradient.
+        (loss * self.ensemble.members).backward()
+        self.optimizer.step()
+        return loss.detach()
 
 
 def _epoch(

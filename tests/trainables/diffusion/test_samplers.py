@@ -97,18 +97,17 @@ def test_only_ddpm_draws_noise() -> None:
 def test_respaced_falls_strictly_and_evenly_from_the_last_to_0(timesteps: int) -> None:
     for steps in range(2, min(timesteps, 120) + 1):
         visited = respaced(timesteps, steps)
-        gaps = [t - s for t, s in pairwise(visited)]
         assert len(visited) == steps
         assert (visited[0], visited[-1]) == (timesteps - 1, 0)
-        assert min(gaps) >= 1
-        assert max(gaps) - min(gaps) <= 1
+        assert all(t > s for t, s in pairwise(visited))
+        exact = [(timesteps - 1) * (1 - i / (steps - 1)) for i in range(steps)]
+        assert max(abs(t - e) for t, e in zip(visited, exact, strict=True)) <= 0.5 + 1e-9
 
 
 def test_one_step_starts_at_the_noise() -> None:
     assert respaced(1000, 1) == [999]
 
 
-@pytest.mark.xfail(strict=True, reason="1 - a_s - sigma^2 is rounded below 0, and its root in Python is complex")
 def test_ddpm_with_few_steps_and_little_signal_left_stays_real() -> None:
     process = Process(Diffusion(timesteps=4000, beta_end=0.03))
     *_, (_, x_0) = _trajectory(process, "ddpm", 3)

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from trainables.config import Segmentation
 from trainables.evaluation import pixel_classifier
 from trainables.evaluation.features import FeatureMaps
-from trainables.evaluation.pixel_classifier import Ensemble, train, vote
+from trainables.evaluation.pixel_classifier import Ensemble, Trainer, vote
 
 IGNORE, FEATURES, CLASSES, SIZE = 255, 6, 4, 8
 HIDDEN = pytest.mark.parametrize("hidden", [(16, 8), (5,), ()], ids=str)
@@ -32,7 +32,11 @@ def _problem(images: int = 2) -> tuple[FeatureMaps, Tensor]:
 
 
 def _trained(maps: FeatureMaps, masks: Tensor, segmentation: Segmentation, seed: int = 0) -> Ensemble:
-    making = train(maps, masks, CLASSES, IGNORE, segmentation, seed)
+    return _result(Trainer(maps, masks, CLASSES, IGNORE, segmentation, seed))
+
+
+def _result(trainer: Trainer) -> Ensemble:
+    making = trainer.run()
     while True:
         try:
             next(making)
@@ -197,10 +201,27 @@ def test_same_seed_trains_the_same_ensemble() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
 
 
+def test_trainer_that_takes_over_ends_with_the_same_ensemble_to_the_last_bit() -> None:
+    maps, masks = _problem()
+    whole = _trained(maps, masks, _segmentation(epochs=3))
+    first = Trainer(maps, masks, CLASSES, IGNORE, _segmentation(epochs=3), 0)
+    running = first.run()
+    while first.epoch < 1:
+        next(running)
+    state = first.state()
+    list(running)
+    second = Trainer(maps, masks, CLASSES, IGNORE, _segmentation(epochs=3), 0)
+    second.load_state(state)
+    assert second.epoch == 1
+    ended = _result(second).state_dict()
+    assert all(torch.equal(value, ended[name]) for name, value in whole.state_dict().items())
+    assert second.history == first.history
+
+
 def test_progress_counts_the_steps_of_all_epochs() -> None:
     maps, masks = _problem()
     batches = int((masks != IGNORE).sum()) // 8
-    seen = list(train(maps, masks, CLASSES, IGNORE, _segmentation(epochs=3), 0))
+    seen = [p for p in Trainer(maps, masks, CLASSES, IGNORE, _segmentation(epochs=3), 0).run() if p.metrics]
     assert [(p.step, p.steps) for p in seen] == [(batches * e, batches * 3) for e in (1, 2, 3)]
     losses = [p.metrics["classifier_loss"] for p in seen]
     assert losses[0] == pytest.approx(torch.tensor(float(CLASSES)).log().item(), abs=0.1)
@@ -209,4 +230,4 @@ def test_progress_counts_the_steps_of_all_epochs() -> None:
 def test_batch_larger_than_the_labelled_pixels_names_the_setting() -> None:
     maps, masks = _problem()
     with pytest.raises(ValueError, match=r"segmentation\.batch_size must be at most the \d+ labelled pixels.*got 999"):
-        list(train(maps, masks, CLASSES, IGNORE, _segmentation(batch_size=999), 0))
+        Trainer(maps, masks, CLASSES, IGNORE, _segmentation(batch_size=999), 0)

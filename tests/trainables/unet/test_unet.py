@@ -156,7 +156,23 @@ def test_every_down_block_gives_a_skip_and_every_up_block_takes_one(blocks_per_l
     assert model(*_inputs(config)).shape == (2, 1, 16, 16)
 
 
-@pytest.mark.xfail(strict=True, reason="up_block_channels says the finest level's width, the block gives base_channels")
+def test_skips_go_from_a_levels_outputs_to_its_mirror_image_the_last_first() -> None:
+    config = apply(SMALL, {"unet.blocks_per_level": 2})
+    model = _net(config)
+    given: dict[tuple[int, int], Tensor] = {}
+    taken: dict[tuple[int, int], Tensor] = {}
+    for i, level in enumerate(model.down):
+        level.blocks[0].register_forward_hook(lambda _m, _i, out, i=i: given.update({(i, 0): out}))
+        level.attention.register_forward_hook(lambda _m, _i, out, i=i: given.update({(i, 1): out}))
+    for i, level in enumerate(reversed(model.up)):
+        for j, block in enumerate(reversed(level.blocks)):
+            block.register_forward_pre_hook(lambda _m, inputs, at=(i, j): taken.update({at: inputs[0]}))
+    model(*_inputs(config))
+    assert len(given) == len(taken) == 6
+    for at, skip in given.items():
+        assert torch.equal(taken[at][:, -skip.shape[1] :], skip)
+
+
 def test_up_block_channels_with_a_first_multiplier_other_than_1() -> None:
     config = apply(SMALL, {"unet.channel_mults": (2, 2, 4)})
     found = _net(config).features(*_inputs(config), config.unet.up_blocks)

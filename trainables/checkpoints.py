@@ -1,0 +1,96 @@
+"""Checkpoints of a stage in the making: the last two, written beside the work and whole or not at all.
+
+    ROOT/checkpoints/STAGE-KEY/STEP/state.pt    tensors, numbers, texts, and lists and dicts of these
+
+They are loaded with `weights_only=True`: a checkpoint never runs code.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from trainables.stages import checkpoint_folder
+from trainables.store import Store
+
+KEPT = 2
+STATE = "state.pt"
+
+State = dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one artefact.
+
+    Args:
+        store: where they are kept.
+        stage: of the artefact.
+        key: of the artefact.
+        interval_s: seconds between two of them.
+    """
+
+    def __init__(self, store: Store, stage: str, key: str, interval_s: float) -> None:
+        self.store, self.interval_s = store, interval_s
+        self.folder = checkpoint_folder(stage, key)
+        self._last = time.monotonic()
+        self._writer: threading.Thread | None = None
+
+    def latest(self) -> State | None:
+        """The newest one that is whole, its tensors on the CPU; None without one."""
+        for step in reversed(self.store.keys(self.folder)):
+            found = self.store.find(self.folder, step)
+            if found is not None:
+                state: State = torch.load(found / STATE, map_location="cpu", weights_only=True)
+                return state
+        return None
+
+    def save_now_and_then(self, step: int, state: Callable[[], State]) -> None:
+        """Saves `state()` if the interval has passed; the file is written while the work goes on.
+
+        Args:
+            step: where the work is; later steps sort after earlier ones.
+            state: gives the state as copies that the work does not change.
+        """
+        if time.monotonic() - self._last < self.interval_s:
+            return
+        self.wait()
+        self._writer = threading.Thread(target=self._write, args=(step, state()), name="checkpoint")
+        self._writer.start()
+        self._last = time.monotonic()
+
+    def wait(self) -> None:
+        """Waits for the one that is being written."""
+        if self._writer is not None:
+            self._writer.join()
+
+    def clear(self) -> None:
+        """Removes them: the artefact is there."""
+        self.wait()
+        self.store.remove(self.folder)
+
+    def _write(self, step: int, state: State) -> None:
+        try:
+            with self.store.publish(self.folder, f"{step:012d}", {}) as folder:
+                # By way of memory: torch's own file writer reports a full disk as something other than an OSError.
+                buffer = io.BytesIO()
+                torch.save(state, buffer)
+                (folder / STATE).write_bytes(buffer.getbuffer())
+            for old in self.store.keys(self.folder)[:-KEPT]:
+                self.store.remove(self.folder, old)
+        except OSError as error:  # the work is worth more than its checkpoint
+            warnings.warn(f"checkpoint {self.folder} at {step} was not written: {error}", stacklevel=2)
+
+
+def on_cpu(value: Any) -> Any:
+    """`value` with every tensor in it copied to the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: on_cpu(part) for name, part in value.items()}
+    return [on_cpu(part) for part in value] if isinstance(value, list | tuple) else value
