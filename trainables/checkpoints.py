@@ -8,6 +8,7 @@ They are loaded with `weights_only=True`: a checkpoint never runs code.
 from __future__ import annotations
 
 import io
+import pickle
 import threading
 import time
 import warnings
@@ -45,9 +46,14 @@ class Checkpoints:
         """The newest one that is whole, its tensors on the CPU; None without one."""
         for step in reversed(self.store.keys(self.folder)):
             found = self.store.find(self.folder, step)
-            if found is not None:
+            if found is None:
+                continue
+            try:
                 state: State = torch.load(found / STATE, map_location="cpu", weights_only=True)
-                return state
+            except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+                self.store.set_aside(self.folder, step, str(error).splitlines()[0])
+                continue
+            return state
         return None
 
     def save_now_and_then(self, step: int, state: Callable[[], State]) -> None:

@@ -106,7 +106,7 @@ class Store:
             damaged = [MANIFEST]
         if not damaged:
             return Artefact(folder, facts)
-        self._set_aside(stage, key, damaged)
+        self.set_aside(stage, key, ", ".join(damaged))
         return None
 
     @contextmanager
@@ -156,9 +156,10 @@ class Store:
             self.fs.get_file(name, str(target))
         return folder
 
-    def _set_aside(self, stage: str, key: str, damaged: list[str]) -> None:
+    def set_aside(self, stage: str, key: str, why: str) -> None:
+        """Moves an artefact that cannot be used out of the way, with a warning; nothing is deleted."""
         aside = f"{self.root}/damaged/{stage.replace('/', '-')}-{key}-{os.urandom(4).hex()}"
-        warnings.warn(f"damaged artefact {stage}/{key} ({', '.join(damaged)}): set aside as {aside}", stacklevel=3)
+        warnings.warn(f"damaged artefact {stage}/{key} ({why}): set aside as {aside}", stacklevel=3)
         self.fs.makedirs(f"{self.root}/damaged", exist_ok=True)
         self.fs.mv(self._path(stage, key), aside, recursive=True)
 

@@ -68,7 +68,6 @@ class Trainer:
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.training.learning_rate, fused=fused)
         self.noise = generator(config.seed, "training noise", device=self.device)
-        torch.manual_seed(derived_seed(config.seed, "dropout"))  # the one thing that draws from the global generator
         self.step = 0
         self.losses: list[tuple[int, float]] = []
         self._pending: list[Tensor] = []  # read together, so that a GPU is not made to wait at every step
@@ -84,6 +83,8 @@ class Trainer:
         """
         if checkpoints and (state := checkpoints.latest()):
             self.load_state(state)
+        if self.step == 0:  # dropout is the one thing that draws from the global generator
+            torch.manual_seed(derived_seed(self.config.seed, "dropout"))
         steps, log_every = self.training.train_steps, max(1, self.training.train_steps // LOGGED_POINTS)
         yield Progress(self.step, steps, history=[(step, {"loss": loss}) for step, loss in self.losses])
         beat = time.monotonic()

@@ -3,49 +3,23 @@
 import csv
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
-COMMAND = [sys.executable, "-m", "orchestrator.run", "ablations"]
 WILD = ["--variants", "cosine", "--variant", "wild: training.learning_rate=1e30"]
-MARK = "ABLATION_TEST_MARK"
-
-
-def offline() -> list[str]:
-    """Words before a command that leave it nothing but loopback; none where this user may not do so."""
-    words = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-    able = shutil.which("unshare") and shutil.which("ip")
-    return words if able and subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0 else []
-
-
-def ran(words, storage, **kwargs):
-    return subprocess.run(
-        [*offline(), *COMMAND, "--storage", str(storage), *words],
-        capture_output=True, text=True, timeout=240, check=False, **kwargs,
-    )  # fmt: skip
-
-
-def runs(storage):
-    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
-    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
-    return client, {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, tiny_words):
+def study(tmp_path_factory, commands):
     """A study in which one variant diverges, run twice."""
     storage = tmp_path_factory.mktemp("study")
-    first = ran([*tiny_words, *WILD], storage)
-    between = runs(storage)[1]
-    second = ran([*tiny_words, *WILD], storage)
-    return storage, first, between, second
+    command = commands(storage, *WILD)
+    first = command.run()
+    between = command.runs()[1]
+    return command, first, between, command.run()
 
 
 def test_a_failed_trial_makes_the_exit_code_1_and_is_shown_beside_the_others(study):
@@ -69,80 +43,64 @@ def test_mlflow_has_one_run_a_trial_with_how_it_ended(study):
 
 
 def test_pictures_are_artefacts_and_files(study):
-    storage, _, between, _ = study
-    client, _ = runs(storage)
+    command, _, between, _ = study
+    client, _ = command.runs()
     run_id = between["baseline-seed0"].info.run_id
     logged = {Path(a.path).name for a in client.list_artifacts(run_id, "pictures")}
     assert logged == {"samples.png", "denoising.png", "masks.png", "loss.png"}
-    (folder,) = (storage / "studies").glob("*/pictures/baseline-seed0")
+    (folder,) = (command.storage / "studies").glob("*/pictures/baseline-seed0")
     for picture in logged:
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_same_command_runs_only_what_is_missing(study):
-    storage, _, between, second = study
+    command, _, between, second = study
     assert "6 trials: 5 done" in second.stdout
     assert second.returncode == 1
-    _, after = runs(storage)
+    _, after = command.runs()
     assert {n: r.info.run_id for n, r in after.items()} == {n: r.info.run_id for n, r in between.items()}
     assert after["baseline-seed0"].data.metrics == between["baseline-seed0"].data.metrics
 
 
 def test_the_table_on_disk_has_the_figures_that_mlflow_has(study):
-    storage, _, between, _ = study
-    (table,) = (storage / "studies").glob("*/table.csv")
+    command, _, between, _ = study
+    (table,) = (command.storage / "studies").glob("*/table.csv")
     rows = {(row["variant"], row["metric"]): row for row in csv.DictReader(table.open())}
     for variant in ("baseline", "cosine", "untrained"):
         expected = between[f"{variant}-seed0"].data.metrics["miou"]
         assert float(rows[variant, "miou"]["mean"]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_same_seed_gives_the_same_figures_to_the_last_digit(study, tiny_words, tmp_path):
+def test_the_same_seed_gives_the_same_figures_to_the_last_digit(study, commands, tmp_path):
     _, _, between, _ = study
-    again = ran([*tiny_words, "--variants", "cosine"], tmp_path)
+    command = commands(tmp_path, "--variants", "cosine")
+    again = command.run()
     assert again.returncode == 0, again.stdout + again.stderr
-    _, after = runs(tmp_path)
+    _, after = command.runs()
     for name in ("baseline-seed0", "cosine-seed0", "untrained-seed0", "real_images-seed0", "raw_pixels-seed0"):
         for metric in ("fid_digits", "miou", "pixel_accuracy", "loss"):
             assert after[name].data.metrics.get(metric) == between[name].data.metrics.get(metric), (name, metric)
 
 
-def marked(value: str) -> list[str]:
-    """The living processes that inherited the mark."""
-    found = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if f"{MARK}={value}".encode() in environ.read_bytes():
-                found.append((environ.parent / "comm").read_text().strip())
-        except OSError:  # it has just ended, or is another user's
-            continue
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left processes in /proc")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_one_interrupt_stops_all_and_leaves_nothing_running(stop, tmp_path, tiny_words):
-    mark = f"{stop.name}-{os.getpid()}"
-    words = [word.replace("train_steps=4", "train_steps=1000000") for word in tiny_words] + ["--variants", "cosine"]
-    with (tmp_path / "out").open("w+") as out:
-        process = subprocess.Popen(
-            [*COMMAND, "--storage", str(tmp_path), *words],
-            stdout=out, stderr=out, env=os.environ | {MARK: mark}, start_new_session=True,
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while ": training" not in (tmp_path / "out").read_text():
-            assert time.monotonic() < deadline, (tmp_path / "out").read_text()
-            assert process.poll() is None, (tmp_path / "out").read_text()
-            time.sleep(0.2)
-        # A terminal sends Ctrl-C to the whole group; a scheduler's SIGTERM goes to the one process.
-        os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
-        assert process.wait(60) == 130
-    text = (tmp_path / "out").read_text()
-    assert "Traceback" not in text, text
+def test_one_interrupt_stops_all_and_leaves_nothing_running(stop, tmp_path, commands):
+    command = commands(tmp_path / "runs", "--variants", "cosine")
+    command.words = [word.replace("train_steps=4", "train_steps=1000000") for word in command.words]
+    process = command.start()
+    deadline = time.monotonic() + 120
+    while ": training" not in command.text():
+        assert time.monotonic() < deadline, command.text()
+        assert process.poll() is None, command.text()
+        time.sleep(0.2)
+    # A terminal sends Ctrl-C to the whole group; a scheduler's SIGTERM goes to the one process.
+    os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
+    assert process.wait(60) == 130
+    assert "Traceback" not in command.text(), command.text()
     deadline = time.monotonic() + 10
-    while (left := marked(mark)) and time.monotonic() < deadline:
+    while (left := command.processes()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
-    _, after = runs(tmp_path)
+    _, after = command.runs()
     assert after
     assert {run.info.status for run in after.values()} == {"KILLED"}

@@ -1,0 +1,244 @@
+"""Faults in real processes: what is killed goes on, nothing is lost, nothing runs twice.
+
+The rounds of killing are few here; `make soak` runs twenty (ABLATION_SOAK_ROUNDS).
+"""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from search_spaces.ablations import CONTROLS, VARIANTS
+from search_spaces.presets import quick
+from trainables.config import apply
+from trainables.pipeline import run_trial
+from trainables.store import Store
+
+ROUNDS = int(os.environ.get("ABLATION_SOAK_ROUNDS", "1"))
+SEED = int(os.environ.get("ABLATION_SOAK_SEED", "0"))
+STEPS = 500
+TRIALS = ["baseline", "cosine", "untrained", "real_images", "raw_pixels"]
+OFTEN = ["--variants", "cosine", "--checkpoint-interval", "0.3"]
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the processes to kill in /proc")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    """Each trial's figures, from a run without Ray and without faults."""
+    store, baseline = Store(tmp_path_factory.mktemp("undisturbed")), apply(quick(), longer(tiny))
+    figures = {}
+    for name in TRIALS:
+        *_, last = run_trial(apply(baseline, (VARIANTS | CONTROLS)[name]), store)
+        figures[f"{name}-seed0"] = last.result["metrics"]
+    return figures
+
+
+def longer(tiny):
+    return tiny | {"training.train_steps": STEPS}
+
+
+@pytest.fixture
+def command(commands, tmp_path):
+    """Makes the command of one round, in a folder of its own."""
+
+    def made(number=0):
+        command = commands(tmp_path / f"round-{number}", *OFTEN)
+        command.words = [word.replace("train_steps=4", f"train_steps={STEPS}") for word in command.words]
+        return command
+
+    return made
+
+
+def wait_for(condition, process, command, seconds=120.0):
+    """Whether the condition came true before the process ended."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, command.text()
+        if process.poll() is not None:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def assert_as_undisturbed(command, undisturbed):
+    client, runs = command.runs()
+    assert {name: run.info.status for name, run in runs.items()} == dict.fromkeys(undisturbed, "FINISHED")
+    for name, metrics in undisturbed.items():
+        assert {metric: runs[name].data.metrics[metric] for metric in metrics} == metrics
+        steps = [m.step for m in client.get_metric_history(runs[name].info.run_id, "loss")]
+        assert len(steps) == len(set(steps))
+        if name.startswith(("baseline", "cosine")):
+            assert max(steps) == STEPS
+
+
+def kill_some(victims, rng):
+    """Kills one of the processes; whether there was one."""
+    if victims:
+        os.kill(rng.choice(victims), signal.SIGKILL)
+    return bool(victims)
+
+
+def test_workers_killed_at_random_times(command, undisturbed):
+    rng, kills = random.Random(SEED), 0
+    for number in range(ROUNDS):
+        mine = command(number)
+        process = mine.start("--max-retries", "50")
+        for _ in range(3):
+            if not wait_for(lambda mine=mine: mine.processes("ray::ImplicitFunc.train"), process, mine):
+                break
+            time.sleep(rng.uniform(0.1, 3.0))
+            kills += kill_some(mine.processes("ray::ImplicitFunc.train"), rng)
+        assert process.wait(240) == 0, mine.text()
+        assert_as_undisturbed(mine, undisturbed)
+    assert kills >= ROUNDS
+    print(f"\nworkers killed: {ROUNDS} rounds, {kills} kills, 0 lost records, figures equal to the undisturbed study's")
+
+
+def makings(command):
+    """How often each stage has been published, by the times of the manifests."""
+    return {
+        str(p): p.stat().st_mtime_ns for p in command.storage.rglob("manifest.json") if "checkpoints" not in p.parts
+    }
+
+
+def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undisturbed):
+    rng, kills, repeated = random.Random(SEED + 1), 0, 0
+    for number in range(ROUNDS):
+        mine, code = command(number), None
+        for attempt in range(40):
+            before = makings(mine)
+            process = mine.start()
+            patience = rng.uniform(6, 16) if attempt < 3 else 200
+            deadline = time.monotonic() + patience
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.1)
+            repeated += sum(at != makings(mine).get(path) for path, at in before.items())
+            if process.poll() is not None:
+                code = process.returncode
+                break
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        assert code == 0, mine.text()
+        assert_as_undisturbed(mine, undisturbed)
+    assert kills >= ROUNDS
+    assert repeated == 0
+    print(f"\ndrivers killed: {ROUNDS} rounds, {kills} kills, {repeated} repeated stages, figures equal")
+
+
+def test_two_drivers_on_one_study(command, undisturbed):
+    mine = command()
+    first = mine.start()
+    assert wait_for(lambda: "started" in mine.text(), first, mine)
+    second = mine.run()
+    assert second.returncode == 2
+    assert f"is being run by process {first.pid}" in second.stderr
+    assert first.wait(240) == 0, mine.text()
+    assert_as_undisturbed(mine, undisturbed)
+
+
+FAULTS = """
+import os, sys, time
+
+def plant():
+    import torch
+    from trainables.training import Trainer
+    original = Trainer._backward
+
+    def backward(self, *batch):
+        kind = {"adagn": "hang", "convnext": "memory", "no_attention": "error"}.get(variant(self.config))
+        if self.step == 5 and kind == "hang":
+            time.sleep(600)
+        if self.step == 5 and kind == "memory" and self.micro_batches == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if self.step == 5 and kind == "error":
+            raise ValueError("the data file is corrupt")
+        return original(self, *batch)
+
+    def variant(config):
+        if config.unet.norm == "adagn":
+            return "adagn"
+        if config.unet.block == "convnext":
+            return "convnext"
+        return "" if config.unet.attention_resolutions else "no_attention"
+
+    Trainer._backward = backward
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "trainables.pipeline":
+            sys.meta_path.remove(self)
+            plant()
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_each_kind_of_failure_ends_as_it_should_beside_healthy_trials(commands, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(FAULTS)
+    wild = ["--variant", "wild: training.learning_rate=1e30", "--stall-limit", "12", "--max-retries", "1"]
+    command = commands(tmp_path / "runs", *wild)
+    command.words = [word.replace("train_steps=4", "train_steps=30") for word in command.words]
+    command.environment["PYTHONPATH"] = str(tmp_path)
+    done = command.run()
+    assert done.returncode == 1, done.stdout + done.stderr
+    _, runs = command.runs()
+    status = {name.removesuffix("-seed0"): run.info.status for name, run in runs.items()}
+    failed = {name for name, how in status.items() if how == "FAILED"}
+    assert failed == {"adagn", "no_attention", "wild"}
+    assert set(status.values()) == {"FAILED", "FINISHED"}
+    error = {name: runs[f"{name}-seed0"].data.tags["error"] for name in failed}
+    assert error["adagn"] == "stalled: no record for 12 s; 2 attempts"
+    assert error["no_attention"] == "ValueError: the data file is corrupt"
+    assert "diverged at step" in error["wild"]
+    assert "attempt 2" not in "".join(line for line in done.stdout.splitlines() if "adagn" not in line)
+    assert "2 parts" in runs["convnext-seed0"].data.tags["status_note"]
+    assert "GPU out of memory" in done.stdout
+
+
+def test_a_segmentation_setting_of_its_own_trains_no_second_model(commands, tmp_path):
+    variants = [f"--variant=epochs{n}: segmentation.epochs={n}" for n in range(2, 9)]
+    command = commands(tmp_path / "runs", "--variants", "baseline", *variants)
+    done = command.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    models = list((command.storage / "store" / "ddpm").iterdir())
+    assert len(models) == 2  # the study's one, and the untrained control's
+    assert len(list((command.storage / "store" / "segmentation").iterdir())) == 8 + 2
+    _, runs = command.runs()
+    assert len(runs) == 8 + 3
+
+
+def test_fresh_begins_anew_and_deletes_nothing(commands, tmp_path):
+    command = commands(tmp_path / "runs", "--variants", "cosine")
+    assert command.run().returncode == 0
+    before = makings(command)
+    again = command.run("--fresh")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "5 trials: 5 to run" in again.stdout
+    after = makings(command)
+    assert before.items() < after.items()
+    assert len(after) == 2 * len(before)
+    assert "5 done" in command.run().stdout
+
+
+def test_the_store_lists_and_prunes_what_no_study_refers_to(commands, tmp_path, capsys):
+    from orchestrator.run import main
+
+    command = commands(tmp_path / "runs", "--variants", "baseline")
+    assert command.run().returncode == 0
+    storage = ["--storage", str(command.storage)]
+    (study,) = [p.stem for p in (command.storage / "store" / "studies").iterdir()]
+    assert main(["store", *storage]) == 0
+    out = capsys.readouterr().out
+    assert out.count(study) == 11
+    assert main(["store", "--prune", *storage]) == 0
+    assert "removed 0 artefacts" in capsys.readouterr().out
+    assert main(["store", "--forget", "nothing", *storage]) == 2
+    assert study in capsys.readouterr().err
+    assert main(["store", "--forget", study, "--prune", *storage]) == 0
+    assert "removed 11 artefacts" in capsys.readouterr().out
+    assert not makings(command)

@@ -1,0 +1,118 @@
+"""One holder at a time, on a folder and on an object store; what is dead is taken over."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from trainables import claims
+from trainables.claims import Claims
+from trainables.store import Store
+
+
+@pytest.fixture(params=["folder", "memory"])
+def root(request, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "folder" else f"memory://{uuid.uuid4().hex}"
+
+
+def test_a_claim_has_one_holder_until_it_is_given_back(root):
+    first, second = Claims(Store(root)), Claims(Store(root))
+    held = first.claim("ddpm-1")
+    assert held is not None
+    assert second.claim("ddpm-1") is None
+    assert second.claim("ddpm-2") is not None
+    held.remove()
+    assert second.claim("ddpm-1") is not None
+
+
+def test_a_claim_is_given_back_when_its_work_fails(root):
+    with pytest.raises(RuntimeError), Claims(Store(root)).claim("ddpm-1"):
+        raise RuntimeError
+    assert Claims(Store(root)).claim("ddpm-1") is not None
+
+
+def test_of_many_that_come_at_once_one_at_a_time_holds_it(root):
+    inside, most, got = [], [], []
+
+    def worker(number: int) -> None:
+        mine, rng = Claims(Store(root)), random.Random(number)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            held = mine.claim("ddpm-1")
+            if held is None:
+                time.sleep(rng.uniform(0.001, 0.02))
+                continue
+            with held:
+                inside.append(number)
+                most.append(len(inside))
+                time.sleep(0.005)
+                inside.remove(number)
+                got.append(number)
+            return
+
+    threads = [threading.Thread(target=worker, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == list(range(6))
+    assert max(most) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="tells a dead process by /proc")
+def test_the_claim_of_a_killed_process_is_free_at_once(tmp_path):
+    code = f"""
+import sys, time
+from trainables.claims import Claims
+from trainables.store import Store
+held = Claims(Store({str(tmp_path)!r})).claim("ddpm-1")
+print("held", flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    mine = Claims(Store(tmp_path))
+    assert mine.claim("ddpm-1") is None
+    assert mine.holder("ddpm-1")["pid"] == process.pid
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert mine.claim("ddpm-1") is not None
+
+
+def test_a_claim_on_another_machine_lives_by_its_beat(root, monkeypatch):
+    monkeypatch.setattr(claims, "DEAD_AFTER_S", 0.3)
+    store, mine = Store(root), Claims(Store(root))
+    path = f"{store.root}/claims/ddpm-1/other"
+
+    def beat(number: int) -> None:
+        owner = {"host": "far", "machine": "far away", "pid": 1, "started": "1", "beat": number}
+        store.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        store.fs.pipe_file(path, json.dumps(owner).encode())
+
+    for number in range(5):
+        beat(number)
+        assert mine.claim("ddpm-1") is None
+        time.sleep(0.15)
+    time.sleep(0.4)
+    assert mine.claim("ddpm-1") is not None
+
+
+def test_a_holder_goes_on_beating(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT_S", 0.05)
+    held = Claims(Store(tmp_path)).claim("ddpm-1")
+    (file,) = (tmp_path / "claims" / "ddpm-1").iterdir()
+    seen = {file.read_bytes()}
+    time.sleep(0.3)
+    seen.add(file.read_bytes())
+    assert len(seen) == 2
+    held.remove()
+    time.sleep(0.1)
+    assert not file.exists()
