@@ -160,8 +160,14 @@ class Store:
         """Moves an artefact that cannot be used out of the way, with a warning; nothing is deleted."""
         aside = f"{self.root}/damaged/{stage.replace('/', '-')}-{key}-{os.urandom(4).hex()}"
         warnings.warn(f"damaged artefact {stage}/{key} ({why}): set aside as {aside}", stacklevel=3)
-        self.fs.makedirs(f"{self.root}/damaged", exist_ok=True)
-        self.fs.mv(self._path(stage, key), aside, recursive=True)
+        path = self._path(stage, key)
+        if self.local:
+            os.makedirs(f"{self.root}/damaged", exist_ok=True)
+            os.rename(path, aside)
+            return
+        for file in self.fs.find(path):
+            self.fs.copy(file, aside + file.removeprefix(path))
+        self.remove(stage, key)
 
     def _path(self, stage: str, key: str) -> str:
         return f"{self.root}/{stage}/{key}"

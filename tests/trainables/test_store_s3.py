@@ -1,0 +1,118 @@
+"""The store on an S3 server: moto's, on loopback, as a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from search_spaces.presets import quick
+from trainables.claims import Claims
+from trainables.config import apply
+from trainables.pipeline import run_trial
+from trainables.store import MANIFEST, Store
+
+# Nothing of the user's own may be read or used: another endpoint, a profile, real credentials.
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+OURS = KEYS | {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """The URI of an empty bucket; the environment leads every S3 client to the server on loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (OURS | {"AWS_ENDPOINT_URL": endpoint}).items():
+            patch.setenv(name, value)
+        server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(endpoint)
+            request = urllib.request.Request(f"{endpoint}/studies", method="PUT")
+            urllib.request.urlopen(request, timeout=10).read()
+            yield "s3://studies"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def wait_for(endpoint):
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{endpoint}/moto-api", timeout=1).read()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("the S3 server did not start")
+
+
+@pytest.fixture(scope="module")
+def config(tiny):
+    return apply(quick(), tiny)
+
+
+@pytest.fixture(scope="module")
+def local(config, tmp_path_factory):
+    *_, last = run_trial(config, Store(tmp_path_factory.mktemp("local")))
+    return last.result["metrics"]
+
+
+def test_a_trial_on_s3_gives_the_figures_of_a_local_one_and_is_made_once(bucket, config, local, tmp_path):
+    for machine in ("one", "other"):
+        store = Store(f"{bucket}/trial", cache=tmp_path / machine)
+        *records, last = run_trial(config, store, checkpoint_interval_s=0)
+        assert last.result["metrics"] == local
+    assert not [record for record in records if record.metrics]
+    assert not store.keys("checkpoints")
+
+
+def test_a_trial_that_was_given_up_goes_on_from_s3_elsewhere(bucket, config, local, tmp_path):
+    stopped = run_trial(config, Store(f"{bucket}/resume", cache=tmp_path / "one"), checkpoint_interval_s=0)
+    for record in stopped:
+        if record.step == 3:
+            break
+    stopped.close()
+    time.sleep(1)  # the last checkpoint is written in the background
+    first, *_, last = run_trial(config, Store(f"{bucket}/resume", cache=tmp_path / "other"), checkpoint_interval_s=0)
+    assert first.step > 0
+    assert last.result["metrics"] == local
+
+
+def test_a_damaged_file_is_found_set_aside_and_made_again(bucket, config, local, tmp_path):
+    store = Store(f"{bucket}/damage", cache=tmp_path)
+    list(run_trial(config, store))
+    (key,) = store.keys("fid")
+    store.fs.pipe_file(f"{store.root}/fid/{key}/metrics.json", b"{}")
+    with pytest.warns(UserWarning, match="damaged artefact fid"):
+        *_, last = run_trial(config, store)
+    assert last.result["metrics"] == local
+    assert store.fs.ls(f"{store.root}/damaged")
+
+
+def test_an_artefact_without_its_manifest_is_none(bucket, tmp_path):
+    store = Store(f"{bucket}/half", cache=tmp_path)
+    with store.publish("fid", "key", {}) as folder:
+        (folder / "metrics.json").write_text("{}")
+    store.fs.rm_file(f"{store.root}/fid/key/{MANIFEST}")
+    assert store.find("fid", "key") is None
+    assert store.keys("fid") == []
+
+
+def test_claims_hold_on_s3(bucket):
+    first, second = Claims(Store(f"{bucket}/claims")), Claims(Store(f"{bucket}/claims"))
+    held = first.claim("ddpm-1")
+    assert held is not None
+    assert second.claim("ddpm-1") is None
+    held.remove()
+    assert second.claim("ddpm-1") is not None
