@@ -2,13 +2,15 @@
 # make ablations   the study of the variants; ARGS="--seeds 0 1 2" is passed on
 # make ui          MLflow's page of all studies
 # make test        lint, types and the tests; make test-all adds the slow ones
+# make soak        kills workers and drivers at random times, ROUNDS studies of each, and compares the figures
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+ROUNDS ?= 20
 
-.PHONY: setup ablations ui lint test test-all clean
+.PHONY: setup ablations ui lint test test-all soak clean
 
 setup: $(VENV)/.done
 
@@ -35,6 +37,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: setup
+	ABLATION_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/orchestrator/test_faults.py -k killed -s --timeout 7200
 
 clean:
 	rm -rf $(VENV) *.egg-info

@@ -1,0 +1,112 @@
+"""What a study depends on goes away in its middle: MLflow's server, a node of the Ray cluster."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+STEPS = 400
+
+
+def lasting(command, steps=STEPS):
+    command.words = [word.replace("train_steps=4", f"train_steps={steps}") for word in command.words]
+    return command
+
+
+def wait_until(condition, command, seconds=120.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, command.text()
+        time.sleep(0.1)
+
+
+class Server:
+    """A lean MLflow server on loopback that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        words = [
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/server.db",
+            "--artifacts-destination",
+            str(self.folder),
+        ]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/server.db", *words],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1).read()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        pytest.fail("the MLflow server did not start")
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def test_the_tracking_server_dies_and_comes_back(commands, tmp_path):
+    server = Server(tmp_path)
+    server.start()
+    try:
+        command = lasting(commands(tmp_path / "runs", "--variants", "baseline", "--tracking-uri", server.uri))
+        process = command.start()
+        wait_until(lambda: "baseline-seed0: training" in command.text(), command)
+        server.kill()
+        time.sleep(5)
+        server.start()
+        assert process.wait(200) == 0, command.text()
+        client = MlflowClient(server.uri)
+        (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+        runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+        assert {run.info.status for run in runs.values()} == {"FINISHED"}
+        assert len(runs) == 4
+        steps = [m.step for m in client.get_metric_history(runs["baseline-seed0"].info.run_id, "loss")]
+        assert steps == list(range(2, STEPS + 1, 2))
+    finally:
+        server.kill()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the node's processes in /proc")
+def test_a_node_that_is_lost_gives_its_trials_to_the_other(commands, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        other = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        words = ["--variants", "cosine", "--address", cluster.address, "--checkpoint-interval", "0.3"]
+        command = lasting(commands(tmp_path / "runs", *words), 1500)
+        process = command.start()
+        store = tmp_path / "runs" / "store" / "checkpoints"
+        wait_until(lambda: len(list(store.glob("ddpm-*/*/manifest.json"))) >= 2, command)
+        cluster.remove_node(other, allow_graceful=False)
+        assert process.wait(240) == 0, command.text()
+    finally:
+        cluster.shutdown()
+    assert "its worker was lost, attempt 2" in command.text()
+    client, runs = command.runs()
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert len(runs) == 5
+    for name in ("baseline-seed0", "cosine-seed0"):
+        steps = [m.step for m in client.get_metric_history(runs[name].info.run_id, "loss")]
+        assert len(steps) == len(set(steps))
+        assert max(steps) == 1500
