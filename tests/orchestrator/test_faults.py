@@ -130,6 +130,7 @@ def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undi
     print(f"\ndrivers killed: {ROUNDS} rounds, {kills} kills, {repeated} repeated stages, figures equal")
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_study(command, undisturbed):
     mine = command()
     first = mine.start()
@@ -212,6 +213,7 @@ def test_a_segmentation_setting_of_its_own_trains_no_second_model(commands, tmp_
     assert len(runs) == 8 + 3
 
 
+@pytest.mark.slow
 def test_fresh_begins_anew_and_deletes_nothing(commands, tmp_path):
     command = commands(tmp_path / "runs", "--variants", "cosine")
     assert command.run().returncode == 0

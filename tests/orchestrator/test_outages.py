@@ -14,6 +14,8 @@ from mlflow import MlflowClient
 
 STEPS = 400
 
+pytestmark = pytest.mark.slow
+
 
 def lasting(command, steps=STEPS):
     command.words = [word.replace("train_steps=4", f"train_steps={steps}") for word in command.words]
@@ -37,14 +39,11 @@ class Server:
         self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        words = [
-            "--backend-store-uri",
-            f"sqlite:///{self.folder}/server.db",
-            "--artifacts-destination",
-            str(self.folder),
-        ]
+        words = ["--host", "127.0.0.1", "--port", str(self.port), "-w", "1"]
+        words += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        words += ["--artifacts-destination", str(self.folder)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/server.db", *words],
+            [sys.executable, "-m", "mlflow", "server", *words],
             env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
