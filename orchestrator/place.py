@@ -53,23 +53,31 @@ def default_store(storage: Path) -> str:
     return str(storage.resolve() / "store")
 
 
+def opened_store(root: str) -> Store:
+    """The store at `root`; nothing is read or written yet.
+
+    Raises:
+        UsageError: no filesystem is known for the URI.
+    """
+    try:
+        return Store(root)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"--store: must be a folder or a URI that fsspec opens, but got {root!r} ({error})") from None
+
+
 def check_store(root: str) -> str:
     """The root, made absolute, after a file was written, read and removed there.
 
     Raises:
-        UsageError: no filesystem is known for the URI, or it cannot be used from here.
+        UsageError: it cannot be used from here.
     """
+    store = opened_store(root)
+    probe = f"{store.root}/probe-{uuid.uuid4().hex}"
     try:
-        store = Store(root)
-        probe = f"{store.root}/probe-{uuid.uuid4().hex}"
         store.fs.makedirs(store.root, exist_ok=True)
         store.fs.pipe_file(probe, b"probe")
         back = store.fs.cat_file(probe)
         store.fs.rm_file(probe)
-    except (ImportError, ValueError) as error:
-        raise UsageError(
-            f"--store: must be a folder or a URI of a known filesystem, but got {root!r} ({error})"
-        ) from None
     except Exception as error:  # each filesystem has errors of its own
         raise UsageError(f"--store: cannot write to {root} ({type(error).__name__}: {error})") from None
     if back != b"probe":

@@ -15,7 +15,15 @@ from typing import NoReturn
 from orchestrator import plan
 from orchestrator.devices import Limits, Resources, cpus, gpus
 from orchestrator.errors import UsageError
-from orchestrator.place import Place, check_storage, check_store, check_uri, default_store, default_uri
+from orchestrator.place import (
+    Place,
+    check_storage,
+    check_store,
+    check_uri,
+    default_store,
+    default_uri,
+    opened_store,
+)
 from orchestrator.registry import Registry
 from search_spaces.ablations import VARIANTS
 from search_spaces.presets import PRESETS
@@ -125,8 +133,9 @@ def _ablations(args: argparse.Namespace) -> int:
         return 0
     if args.tracking_uri:
         check_uri(args.tracking_uri)
+    if args.store:
+        place = replace(place, store=check_store(args.store))
     check_storage(args.storage)
-    place = replace(place, store=check_store(place.store))
     from orchestrator.ablations import run
 
     return run(study, place, resources, limits, args.fresh, args.address)
@@ -160,6 +169,10 @@ def _store(args: argparse.Namespace) -> int:
 
 
 def _place(args: argparse.Namespace) -> Place:
+    if not str(args.storage).strip("./ ") or ":" in str(args.storage).partition("/")[0]:
+        raise UsageError(f"--storage: must be a folder of its own, but got '{args.storage}'; --store takes a URI")
+    if args.store:
+        opened_store(args.store)
     return Place(
         args.storage, args.tracking_uri or default_uri(args.storage), args.store or default_store(args.storage)
     )
