@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import signal
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
+from orchestrator import interrupts
 from orchestrator.cluster import set_environment, start_ray, stop_ray
 from orchestrator.devices import Limits, Resources
 from orchestrator.errors import UsageError
@@ -61,10 +61,11 @@ def _run(study: Study, place: Place, resources: Resources, limits: Limits, addre
     folder = place.study(study.name)
     with open_log(folder) as log:
         board = Board(study.trials, log)
-        tracking = Tracking(place.tracking_uri, study, place.storage / "mlflow-artifacts")
+        tracking = _tracking(study, place)
         session = Session(study, tracking, board, folder, Store(place.store))
         board.line(f"study {study.name}: {session.summary(tracking.finished_keys())}")
         interrupted = session.run(place.store, resources, limits, address)
+        interrupts.ignore()  # every trial has ended; what is left takes moments
         tracking.flush()
         outcome = INTERRUPTED if interrupted else OK if session.all_done else FAILED
         show(study.name, place, console(), tracking)
@@ -72,6 +73,17 @@ def _run(study: Study, place: Place, resources: Resources, limits: Limits, addre
         for error in tracking.errors:
             board.line(error)
         return outcome if not tracking.errors else outcome or FAILED
+
+
+def _tracking(study: Study, place: Place) -> Tracking:
+    try:
+        return Tracking(place.tracking_uri, study, place.storage / "mlflow-artifacts")
+    except UsageError:
+        raise
+    except Exception as error:  # each database has errors of its own
+        last = [line for line in str(error).splitlines() if line.strip()][:1]
+        reason = f"{type(error).__name__}: {''.join(last)}"
+        raise UsageError(f"--tracking-uri: MLflow cannot use {place.tracking_uri} ({reason})") from None
 
 
 class Session:
@@ -111,21 +123,19 @@ class Session:
         from orchestrator import schedule  # only now: it imports Ray
 
         events = schedule.Events(self.started, self.recorded, self.failed)
-        before = signal.getsignal(signal.SIGTERM)
         interrupted = False
         try:
             with self.board:
+                interrupts.check()
                 start_ray(address, resources)
-                signal.signal(signal.SIGTERM, _as_interrupt)  # after Ray, which sets a handler of its own
+                interrupts.listen()  # again: Ray sets a handler of its own
                 schedule.run(self.to_run, store, resources, limits, events, self.folder)
         except KeyboardInterrupt:
             interrupted = True
-            # A second Ctrl-C must not leave runs open or processes behind.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            interrupts.ignore()  # a second Ctrl-C must not leave runs open or processes behind
             self.board.line("stopping; the same command goes on from here")
         finally:
             stop_ray()
-            signal.signal(signal.SIGTERM, before)
         for trial in self.to_run:
             if trial.name not in self.results and trial.name not in self.failures:
                 self._unfinished(trial, interrupted)
@@ -212,7 +222,7 @@ def open_command(tracking_uri: str) -> str:
         return f"open {tracking_uri}"
     mlflow = Path(sys.executable).parent / "mlflow"
     here = mlflow.relative_to(Path.cwd()) if mlflow.is_relative_to(Path.cwd()) else mlflow
-    return f"{here} ui --backend-store-uri {tracking_uri}"
+    return f"{shlex.quote(str(here))} ui --backend-store-uri {shlex.quote(tracking_uri)}"
 
 
 def _pictures(folder: Path, trials: Iterable[tuple[str, int]]) -> dict[str, dict[str, Path]]:
@@ -224,7 +234,3 @@ def _pictures(folder: Path, trials: Iterable[tuple[str, int]]) -> dict[str, dict
             if path.exists():
                 found.setdefault(variant, {})[f"{kind}, seed {seed}"] = path
     return found
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

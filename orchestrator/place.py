@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import urllib.error
 import urllib.request
@@ -48,6 +49,23 @@ def check_storage(storage: Path) -> None:
         raise UsageError(f"--storage: cannot write to {storage} ({error.strerror})") from None
 
 
+def check_address(address: str) -> None:
+    """Passes if something answers where the Ray cluster should be.
+
+    Raises:
+        UsageError: an address of another form, or nothing there.
+    """
+    if address in ("local", "auto"):
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not host or not port.isdigit():
+        raise UsageError(f"--address: must be local, auto, HOST:PORT or ray://HOST:PORT, but got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--address: no Ray cluster answers at {address} ({error})") from None
+
+
 def default_store(storage: Path) -> str:
     """The folder of artefacts in the storage folder."""
     return str(storage.resolve() / "store")
@@ -59,6 +77,8 @@ def opened_store(root: str) -> Store:
     Raises:
         UsageError: no filesystem is known for the URI.
     """
+    if root.startswith("memory:"):
+        raise UsageError("--store: memory:// is not shared between processes; must be a folder or another URI")
     try:
         return Store(root)
     except (ImportError, ValueError) as error:
@@ -108,5 +128,7 @@ def check_uri(uri: str) -> None:
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise UsageError(f"--tracking-uri: no MLflow server answers at {uri} ({reason})") from None
+    elif uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).is_dir():
+        raise UsageError(f"--tracking-uri: must name a file, but got {uri!r}")
     elif uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).parent.is_dir():
         raise UsageError(f"--tracking-uri: the folder of {uri} is not there")

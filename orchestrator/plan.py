@@ -20,7 +20,8 @@ from trainables.stages import stage_keys, trial_key
 from trainables.store import hashed
 
 BASELINE = "baseline"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+NAME_RULE = "at most 80 letters, digits, '_', '-' and '.', a letter or digit first"
 
 CONTROL_MEANING = {
     "untrained": "the baseline's U-Net before training",
@@ -137,9 +138,13 @@ def read_variants(path: Path) -> dict[str, dict[str, Any]]:
         content = _yaml(path.read_text(encoding="utf-8"), f"--variants-file {path}")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--variants-file {path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
-    if not isinstance(content, dict) or not all(isinstance(delta, dict) for delta in content.values()):
+    if not isinstance(content, dict) or not all(_is_delta(*pair) for pair in content.items()):
         raise UsageError(f"--variants-file {path}: must map each variant's name to its settings, {{setting: value}}")
-    return {str(name): {str(k): v for k, v in delta.items()} for name, delta in content.items()}
+    return content
+
+
+def _is_delta(name: object, delta: object) -> bool:
+    return isinstance(name, str) and isinstance(delta, dict) and all(isinstance(setting, str) for setting in delta)
 
 
 def with_new(variants: Mapping[str, Overrides], new: Iterable[tuple[str, Overrides]]) -> dict[str, Overrides]:
@@ -151,7 +156,9 @@ def with_new(variants: Mapping[str, Overrides], new: Iterable[tuple[str, Overrid
     known = dict(variants)
     for name, delta in new:
         if not NAME.fullmatch(name):
-            raise UsageError(f"variant {name!r}: a name is made of letters, digits, '_', '-' and '.'")
+            raise UsageError(f"variant {name!r}: the name must be {NAME_RULE}")
+        if "seed" in delta:
+            raise UsageError(f"variant {name}: the seed is given by --seeds")
         if name in known or name in CONTROLS:
             raise UsageError(f"variant {name!r}: the name is taken; choose another")
         known[name] = delta
@@ -245,6 +252,19 @@ def _plain(value: object) -> str:
 
 def _yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise UsageError(f"{where}: not valid YAML: nested too deeply") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML that refuses a key given twice, of which it would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"{key} is given twice")
+        return super().construct_mapping(node, deep)

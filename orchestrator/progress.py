@@ -139,7 +139,8 @@ class Board:
             table = Table(
                 title=f"{done} of {len(self.states)} trials, {duration(now - self._began)}", title_justify="left"
             )
-            for heading in ("trial", "status", "stage", "", "loss", "time", "left"):
+            table.add_column("trial", no_wrap=True, min_width=max(map(len, self.states)))
+            for heading in ("status", "stage", "", "loss", "time", "left"):
                 table.add_column(heading, justify="right" if heading in ("loss", "time", "left") else "left")
             for state in self.states.values():
                 table.add_row(*self._cells(state, now), style="dim" if state.status == "waiting" else "")

@@ -6,17 +6,19 @@ Exit codes: 0 all trials ended well, 1 one failed, 2 the request cannot be, 130 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from orchestrator import plan
+from orchestrator import interrupts, plan
 from orchestrator.devices import Limits, Resources, cpus, gpus
 from orchestrator.errors import UsageError
 from orchestrator.place import (
     Place,
+    check_address,
     check_storage,
     check_store,
     check_uri,
@@ -40,6 +42,7 @@ class _Parser(argparse.ArgumentParser):
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code of the command that `words` ask for."""
     try:
+        interrupts.listen()
         args = _parser().parse_args(words)
         code: int = args.command(args)
         return code
@@ -123,6 +126,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def _ablations(args: argparse.Namespace) -> int:
     study, resources, limits = _study(args), _resources(args), _limits(args)
+    check_address(args.address)
     place = _place(args)
     if args.dry_run:
         from orchestrator.dry_run import show_plan
@@ -191,15 +195,15 @@ def _study(args: argparse.Namespace) -> plan.Study:
     variants = plan.with_new(VARIANTS, new)
     # A variant that the command line spells out is meant to run, whatever --variants leaves out.
     chosen = [*args.variants, *(name for name, _ in new)] if args.variants else None
-    if args.name and not plan.NAME.fullmatch(args.name):
-        raise UsageError(f"--name: is made of letters, digits, '_', '-' and '.', but got {args.name!r}")
+    if args.name is not None and not plan.NAME.fullmatch(args.name):
+        raise UsageError(f"--name: must be {plan.NAME_RULE}, but got {args.name!r}")
     return plan.build(args.preset, args.seeds, plan.parse_settings(args.settings), variants, chosen, args.name)
 
 
 def _resources(args: argparse.Namespace) -> Resources:
     have_gpus, have_cpus = len(gpus()), cpus()
     wanted = args.gpus_per_trial if args.gpus_per_trial is not None else float(have_gpus > 0)
-    if wanted < 0 or (wanted > 1 and wanted != int(wanted)):
+    if not math.isfinite(wanted) or wanted < 0 or (wanted > 1 and wanted != int(wanted)):
         raise UsageError(f"--gpus-per-trial: must be 0, a part of 1 or a whole number, but got {wanted:g}")
     if args.address == "local" and wanted > have_gpus:
         raise UsageError(f"--gpus-per-trial: must be at most {have_gpus}, the GPUs of this machine, but got {wanted:g}")

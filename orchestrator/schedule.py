@@ -15,6 +15,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
+from orchestrator import interrupts
 from orchestrator.devices import Limits, Resources
 from orchestrator.plan import Trial
 from orchestrator.worker import run_spec
@@ -77,6 +78,9 @@ class _Listener(tune.Callback):
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
         # The Tuner pickles its callbacks for a restore; the store makes restores needless, and locks do not pickle.
         return tune.Callback, ()
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        interrupts.check()
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         ours = self._ours(trial)

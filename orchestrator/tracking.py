@@ -5,6 +5,7 @@ A trial's run is found by its `trial_key` tag, so a study that goes on later goe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -53,7 +54,7 @@ class Tracking:
             logging.getLogger(chatty).setLevel(logging.WARNING)
         self.uri, self.study = uri, study
         if uri.startswith("sqlite:///"):
-            _write_ahead_log(Path(uri.removeprefix("sqlite:///")))
+            _create_database(Path(uri.removeprefix("sqlite:///")))
         self.client: MlflowClient = MlflowClient(tracking_uri=uri)
         self.experiment_id = self._experiment(artifacts if uri.startswith("sqlite:///") else None)
         self.errors: list[str] = []
@@ -267,11 +268,18 @@ def _code_tags() -> dict[str, str]:
     return {"git_commit": git("rev-parse", "HEAD") or "unknown", "git_dirty": dirty}
 
 
-def _write_ahead_log(path: Path) -> None:
-    """Lets the MLflow page read while the driver writes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+def _create_database(path: Path) -> None:
+    """Makes MLflow's database whole or not at all: half made, or made by two at once, it is broken for good."""
+    from mlflow import MlflowClient
+
+    if not path.exists():
+        with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
+            made = Path(folder, "mlflow.db")
+            MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+            with contextlib.suppress(FileExistsError):  # another process has just made it
+                os.link(made, path)
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # lets the MLflow page read while the driver writes
 
 
 def _is_passing(error: Exception) -> bool:

@@ -237,5 +237,6 @@ def _one_line(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return message
+        # A section's own rules name the field; those across sections name the section as well.
+        return message if not name or message.startswith(f"{name}.") else f"{name}.{message}"
     return f"{name}: {message[0].lower()}{message[1:]}, but got {first['input']!r}"

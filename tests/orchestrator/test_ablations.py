@@ -104,3 +104,25 @@ def test_one_interrupt_stops_all_and_leaves_nothing_running(stop, tmp_path, comm
     _, after = command.runs()
     assert after
     assert {run.info.status for run in after.values()} == {"KILLED"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.4, 1.2, 2.0, 2.8, 4.0, 6.0])
+def test_an_interrupt_at_any_moment_of_the_start_is_heeded_and_breaks_nothing(after_s, tmp_path, commands):
+    command = commands(tmp_path / "runs", "--variants", "baseline")
+    command.words = [word.replace("train_steps=4", "train_steps=100000") for word in command.words]
+    process = command.start()
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130, command.text()
+    assert "Traceback" not in command.text(), command.text()
+    command.words = [word.replace("train_steps=100000", "train_steps=4") for word in command.words]
+    again = command.run()
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+@pytest.mark.slow
+def test_two_studies_may_begin_at_once_in_a_new_folder(tmp_path, commands):
+    command = commands(tmp_path / "runs", "--variants", "baseline")
+    processes = [command.start("--name", name) for name in ("one", "other")]
+    assert [process.wait(200) for process in processes] == [0, 0], command.text()

@@ -90,7 +90,10 @@ def test_a_file_of_variants(tmp_path: Path):
     assert list(plan.read_variants(path)) == ["wide", "slow"]
 
 
-@pytest.mark.parametrize("content", ["- a", "wide: 3", "wide: {a: 1", "\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    ["- a", "wide: 3", "wide: {a: 1", "\xff\xfe", "yes: {a: 1}", "w: {a: 1}\nw: {b: 1}", "w: {a: 1, a: 2}", "[" * 5000],
+)
 def test_a_file_that_holds_no_variants_is_refused_by_name(tmp_path: Path, content: str):
     path = tmp_path / "mine.yaml"
     path.write_bytes(content.encode("latin-1"))
@@ -99,5 +102,7 @@ def test_a_file_that_holds_no_variants_is_refused_by_name(tmp_path: Path, conten
 
 
 def test_the_seed_is_not_a_setting_of_a_variant():
+    with pytest.raises(UsageError, match="--seeds"):
+        plan.with_new(VARIANTS, [("mine", {"seed": 3})])
     with pytest.raises(UsageError, match="--seeds"):
         plan.parse_settings(["seed=3"])
