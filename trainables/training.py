@@ -139,7 +139,8 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.training.grad_clip)
         self.optimizer.step()
         weight = 1 - ema_decay(self.training, self.step)
-        torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
+        with torch.no_grad():  # else the average would hold the graph of every step so far
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
         self.step += 1
         return loss
 

@@ -107,7 +107,7 @@ def test_one_interrupt_stops_all_and_leaves_nothing_running(stop, tmp_path, comm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0.4, 1.2, 2.0, 2.8, 4.0, 6.0])
+@pytest.mark.parametrize("after_s", [0.4, 2.0, 4.0])
 def test_an_interrupt_at_any_moment_of_the_start_is_heeded_and_breaks_nothing(after_s, tmp_path, commands):
     command = commands(tmp_path / "runs", "--variants", "baseline")
     command.words = [word.replace("train_steps=4", "train_steps=100000") for word in command.words]

@@ -300,3 +300,9 @@ def test_bf16_trains_fp32_weights_by_almost_the_same_losses() -> None:
     assert {p.dtype for p in (*bf16.model.parameters(), *bf16.ema.parameters())} == {torch.float32}
     assert bf16.losses != fp32.losses
     assert [loss for _, loss in bf16.losses] == pytest.approx([loss for _, loss in fp32.losses], rel=0.02)
+
+
+def test_the_average_holds_no_graph() -> None:
+    trainer = Trainer(_config(), data.load(_config().data).train)
+    list(trainer.run())
+    assert all(p.grad_fn is None and not p.requires_grad for p in trainer.ema.parameters())
