@@ -18,19 +18,21 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # our records on the way have no objective
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 
 def set_environment() -> None:
-    """Sets what Ray reads while it is imported; what the person has set stays."""
+    """Sets what Ray reads while it is imported and in its workers; what the person has set stays."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 def start_ray(address: str, resources: Resources) -> None:
     """Joins the Ray cluster at `address`; "local" starts one of our own on this machine, whatever else runs here."""
+    set_environment()
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

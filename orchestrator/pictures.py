@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHOWN_SAMPLES = 64
-KINDS = ("samples", "denoising", "masks", "loss")  # in the order in which a person looks at them
+KINDS = ("samples", "denoising", "masks", "loss", "classifier")  # in the order in which a person looks at them
 
 
 def figures(store: Store, keys: Mapping[str, str]) -> dict[str, Figure]:
-    """The pictures that the stages' artefacts allow, by name: samples, denoising, masks, loss."""
+    """The pictures that the stages' artefacts allow, by name, of `KINDS`."""
     found = {stage: store.find(stage, key) for stage, key in keys.items()}
     return dict(_drawn({stage: artefact.folder for stage, artefact in found.items() if artefact}))
 
@@ -45,10 +45,21 @@ def _drawn(folders: Mapping[str, Path]) -> Iterator[tuple[str, Figure]]:
                 masks["predicted"],
                 masks["class_names"].tolist(),
                 int(masks["ignore_index"]),
+                masks["disagreement"],
             ),
         )
-    if "ddpm" in folders and (points := json.loads((folders["ddpm"] / "history.json").read_text())):
-        yield "loss", figures.loss_curve([step for step, _ in points], [metrics["loss"] for _, metrics in points])
+        points = _history(folders["segmentation"])
+        steps, losses, validation = points["step"], points["classifier_loss"], points.get("classifier_validation_loss")
+        yield "classifier", figures.classifier_curve(steps, losses, validation)
+    if "ddpm" in folders and (points := _history(folders["ddpm"])):
+        yield "loss", figures.loss_curve(points["step"], points["loss"])
+
+
+def _history(folder: Path) -> dict[str, list[float]]:
+    """What a stage logged, as columns; {} where it logged nothing."""
+    points = json.loads((folder / "history.json").read_text())
+    names = points[0][1] if points else {}
+    return {"step": [step for step, _ in points]} | {n: [m[n] for _, m in points] for n in names} if points else {}
 
 
 def _channels_last(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,10 +1,10 @@
-"""The plan of a study: variants x seeds and the controls -> the list of its trials. Imports no torch and no Ray."""
+"""The plan of a study: variants x seeds, the controls and the heat map -> its trials. Imports no torch and no Ray."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,18 @@ import yaml
 
 from orchestrator.errors import UsageError
 from search_spaces.ablations import CONTROLS
-from search_spaces.presets import PRESETS
+from search_spaces.segmentation import probes
+from search_spaces.spaces import Space
 from trainables.config import Config, ConfigError, Overrides, apply, flatten
-from trainables.cost import parameters, stage_flops
-from trainables.data import About, about
+from trainables.cost import network_cost, stage_flops
+from trainables.data import About, DataError, about
+from trainables.inputs import NOWHERE, Inputs
 from trainables.stages import stage_keys, trial_key
 from trainables.store import hashed
 
 BASELINE = "baseline"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+PROBE = re.compile(r"block\d+-t\d+")  # a cell of the heat map
 NAME_RULE = "at most 80 letters, digits, '_', '-' and '.', a letter or digit first"
 
 CONTROL_MEANING = {
@@ -35,7 +38,7 @@ class Trial:
     """One (variant, seed): one Ray Tune trial, one GPU or a share of it, one MLflow run."""
 
     variant: str
-    kind: str  # "variant" or "control"
+    kind: str  # "variant", "control" or "probe": a cell of the heat map
     position: int  # of the variant in the study
     delta: str
     config: Config
@@ -43,6 +46,7 @@ class Trial:
     stages: Mapping[str, str]  # name -> key
     flops: Mapping[str, float]  # by stage
     parameters: int | None  # None where there is no U-Net
+    published: Mapping[str, float] = field(default_factory=dict)  # metric -> the report's figure
 
     @property
     def name(self) -> str:
@@ -59,39 +63,133 @@ class Study:
     baseline: Config
     about: About
     trials: tuple[Trial, ...]
+    inputs: Inputs = NOWHERE
+    objective: str = ""  # what a search maximises
+    generation: int = 0  # times that it was begun anew
 
 
-def build(
-    preset: str,
-    seeds: Sequence[int],
-    settings: Overrides,
-    variants: Mapping[str, Overrides],
-    chosen: Sequence[str] | None = None,
-    name: str | None = None,
-) -> Study:
-    """The study of `chosen` (by default all) of `variants` over the preset with `settings`; the baseline is always in.
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Args:
+        space: what can be asked for.
+        preset: the baseline to start from.
+        seeds: one training of each variant a seed.
+        settings: changes of the baseline, and with it of every variant.
+        new: variants of the person's own.
+        chosen: the variants to run; None for all. The baseline is always in.
+        name: of the study; None for one made from the preset and the settings.
+        heat_map: timesteps at which each block is tried alone; () for no heat map.
+        inputs: where this machine's data and checkpoint are.
+    """
+
+    space: Space
+    preset: str = "quick"
+    seeds: Sequence[int] = (0,)
+    settings: Overrides = field(default_factory=dict)
+    new: Sequence[tuple[str, Overrides]] = ()
+    chosen: Sequence[str] | None = None
+    name: str | None = None
+    heat_map: Sequence[int] = ()
+    inputs: Inputs = NOWHERE
+
+
+def baseline(request: Request) -> Config:
+    """The config that the study's variants are changes of.
+
+    Raises:
+        UsageError: an unknown preset, or a setting that cannot be.
+    """
+    try:
+        return apply(_preset(request.space, request.preset), request.settings)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a request means before its data are looked at: the configs, by variant, control and cell of the heat map."""
+
+    baseline: Config
+    kinds: Mapping[str, str]
+    deltas: Mapping[str, Overrides]
+    configs: Mapping[str, Config]
+
+
+def draft(request: Request) -> Draft:
+    """The request's configs.
 
     Raises:
         UsageError: an unknown preset or variant, a setting that cannot be, a variant that changes nothing.
     """
-    try:
-        baseline = apply(_preset(preset), settings)
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
-    facts = about(baseline.data)
-    names = [BASELINE, *(n for n in _known(chosen, variants) if n != BASELINE)]
-    controls = {n: d for n, d in CONTROLS.items() if set(d.get("stages", baseline.stages)) <= set(baseline.stages)}
-    deltas = {n: variants[n] for n in names} | controls
-    configs = {n: _varied(n, baseline, delta, facts) for n, delta in deltas.items()}
+    base = baseline(request)
+    variants = with_new(request.space.variants[request.preset], request.new)
+    names = [BASELINE, *(n for n in _known(request, variants) if n != BASELINE)]
+    possible = request.space.controls(base)
+    controls = {n: d for n, d in possible.items() if set(d.get("stages", base.stages)) <= set(base.stages)}
+    cells = probes(base, [t for t in request.heat_map if t < base.diffusion.timesteps])
+    deltas = {n: variants[n] for n in names} | controls | cells
+    kinds = dict.fromkeys(names, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
+    configs = {n: _varied(n, base, delta) for n, delta in deltas.items()}
     _distinct(names, configs)
+    return Draft(base, kinds, deltas, configs)
+
+
+def build(request: Request) -> Study:
+    """The study that is asked for.
+
+    Raises:
+        UsageError: as `draft`; data that are not there, or that a config does not fit.
+    """
+    plan = draft(request)
+    base, root = plan.baseline, request.inputs.data_root
+    try:
+        facts = about(base.data, root)
+        for name, config in plan.configs.items():
+            _check_fit(name, config, facts, facts if config.data == base.data else about(config.data, root))
+    except DataError as error:
+        raise UsageError(str(error)) from None
     trials = [
-        _trial(n, position, deltas[n], apply(configs[n], {"seed": seed}), facts)
-        for seed in _seeds(seeds)
-        for position, n in enumerate(deltas)
+        _trial(n, plan.kinds[n], position, plan.deltas[n], apply(plan.configs[n], {"seed": seed}), facts)
+        for seed in _seeds(request.seeds)
+        for position, n in enumerate(plan.deltas)
     ]
+    if not request.settings:  # with another baseline the report's figures would not compare
+        trials = [replace(trial, published=_published(request, trial.variant)) for trial in trials]
     # What differs by --set is another study: their figures must not meet in one table.
-    identity = hashed([flatten(apply(baseline, {"seed": 0})), facts.fingerprint])[:6]
-    return Study(name or f"{preset}-{identity}", preset, baseline, facts, tuple(trials))
+    identity = hashed([flatten(apply(base, {"seed": 0})), facts.fingerprint])[:6]
+    prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
+    return Study(request.name or f"{prefix}-{identity}", request.preset, base, facts, tuple(trials), request.inputs)
+
+
+def search(request: Request, objective: str) -> Study:
+    """The study of a search, which has no trials yet: they are `point`s, found one by one.
+
+    Raises:
+        UsageError: as `build`.
+    """
+    study = build(replace(request, chosen=[BASELINE], new=(), heat_map=()))
+    name = request.name or f"search-{study.name}"
+    return replace(study, name=name, trials=(), objective=objective)
+
+
+def point(study: Study, overrides: Overrides, position: int) -> Trial:
+    """The trial of one point of a search; the same point has the same name in every session.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+    """
+    config = apply(study.baseline, overrides)
+    name = BASELINE if config == study.baseline else f"point-{hashed([flatten(config)])[:6]}"
+    delta = {} if name == BASELINE else overrides
+    return _trial(name, "variant", position, delta, config, study.about)
+
+
+def _published(request: Request, name: str) -> dict[str, float]:
+    """The report's figures for a variant, by metric."""
+    figures = request.space.published.get(request.preset, {})
+    return {metric: of_variant[name] for metric, of_variant in figures.items() if name in of_variant}
 
 
 def parse_settings(texts: Iterable[str], what: str = "--set") -> dict[str, Any]:
@@ -159,7 +257,7 @@ def with_new(variants: Mapping[str, Overrides], new: Iterable[tuple[str, Overrid
             raise UsageError(f"variant {name!r}: the name must be {NAME_RULE}")
         if "seed" in delta:
             raise UsageError(f"variant {name}: the seed is given by --seeds")
-        if name in known or name in CONTROLS:
+        if name in known or name in CONTROLS or PROBE.fullmatch(name):
             raise UsageError(f"variant {name!r}: the name is taken; choose another")
         known[name] = delta
     return known
@@ -170,17 +268,20 @@ def described(delta: Overrides) -> str:
     return ", ".join(f"{name}={_plain(value)}" for name, value in delta.items()) or "-"
 
 
-def _preset(name: str) -> Config:
-    if name not in PRESETS:
-        raise UsageError(f"--preset: unknown preset {name!r}; allowed: {', '.join(PRESETS)}")
-    return PRESETS[name]()
+def _preset(space: Space, name: str) -> Config:
+    if name not in space.presets:
+        raise UsageError(f"--preset: unknown preset {name!r} of {space.name}; allowed: {', '.join(space.presets)}")
+    return space.presets[name]()
 
 
-def _known(chosen: Sequence[str] | None, variants: Mapping[str, Overrides]) -> list[str]:
-    for name in chosen or ():
+def _known(request: Request, variants: Mapping[str, Overrides]) -> list[str]:
+    if not request.chosen:
+        return list(variants)
+    for name in request.chosen:
         if name not in variants:
             raise UsageError(f"--variants: unknown variant {name!r}; allowed: {', '.join(variants)}")
-    return list(dict.fromkeys(chosen)) if chosen else list(variants)
+    # A variant that the command line spells out is meant to run, whatever --variants leaves out.
+    return list(dict.fromkeys([*request.chosen, *(name for name, _ in request.new)]))
 
 
 def _seeds(seeds: Sequence[int]) -> list[int]:
@@ -190,32 +291,46 @@ def _seeds(seeds: Sequence[int]) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _varied(name: str, baseline: Config, delta: Overrides, facts: About) -> Config:
+def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
     try:
-        config = apply(baseline, delta)
-        if about(config.data) != facts:
+        return apply(baseline, delta)
+    except ConfigError as error:
+        raise UsageError(f"variant {name}: {error}") from None
+
+
+def _check_fit(name: str, config: Config, facts: About, own: About) -> None:
+    """Passes if the config fits the study's data, and has no other.
+
+    Args:
+        facts: of the study's dataset.
+        own: of the config's.
+    """
+    try:
+        if own != facts:
             raise ConfigError("a variant cannot change the dataset: its figures would not compare with the baseline's")
         _fits(config, facts)
     except ConfigError as error:
         raise UsageError(str(error) if name == BASELINE else f"variant {name}: {error}") from None
-    return config
 
 
 def _fits(config: Config, facts: About) -> None:
     """Checks what only the dataset can tell."""
     segmentation, sampling = config.segmentation, config.sampling
     dataset = config.data.dataset
-    if segmentation.label_images > facts.label_images:
+    if config.pretrained is None and not facts.train_images:
+        raise ConfigError(f"data.dataset: {dataset} has no images to train a DDPM on; it needs a pretrained one")
+    wanted = segmentation.label_images + segmentation.validation_images
+    if "segmentation" in config.stages and wanted > facts.label_images:
         raise ConfigError(
-            f"segmentation.label_images must be at most {facts.label_images}, the labelled split of {dataset}, "
-            f"but got {segmentation.label_images}"
+            f"segmentation.label_images + validation_images must be at most {facts.label_images}, "
+            f"the labelled split of {dataset}, but got {segmentation.label_images} + {segmentation.validation_images}"
         )
-    if sampling.source == "held_out" and sampling.samples > facts.held_out_images:
+    if "fid" in config.stages and sampling.source == "held_out" and sampling.samples > facts.held_out_images:
         raise ConfigError(
             f"sampling.samples must be at most {facts.held_out_images}, the held-out images of {dataset}, "
             f"but got {sampling.samples}"
         )
-    if "fid_digits" in config.fid.metrics and facts.image_channels != 1:
+    if "fid" in config.stages and "fid_digits" in config.fid.metrics and facts.image_channels != 1:
         raise ConfigError(
             f"fid.metrics: fid_digits is for grey images, and {dataset} has {facts.image_channels} channels"
         )
@@ -226,23 +341,26 @@ def _distinct(names: Sequence[str], configs: Mapping[str, Config]) -> None:
     for name in names:
         twin = seen.setdefault(configs[name], name)
         if twin == BASELINE != name:
-            raise UsageError(f"variant {name}: changes nothing, the baseline is already so")
+            raise UsageError(
+                f"variant {name}: changes nothing, the baseline is already so; --variants can leave it out"
+            )
         if twin != name:
             raise UsageError(f"variant {name}: is the same as variant {twin}")
 
 
-def _trial(name: str, position: int, delta: Overrides, config: Config, facts: About) -> Trial:
-    control, stages = name in CONTROLS, stage_keys(config, facts)
+def _trial(name: str, kind: str, position: int, delta: Overrides, config: Config, facts: About) -> Trial:
+    stages = stage_keys(config, facts)
+    has_network = "ddpm" in stages or (config.pretrained is not None and config.segmentation.features == "unet")
     return Trial(
         variant=name,
-        kind="control" if control else "variant",
+        kind=kind,
         position=position,
-        delta=CONTROL_MEANING[name] if control else described(delta),
+        delta=CONTROL_MEANING[name] if kind == "control" else described(delta),
         config=config,
         key=trial_key(config, facts),
         stages=stages,
         flops=stage_flops(config, facts),
-        parameters=parameters(config, facts) if "ddpm" in stages else None,
+        parameters=network_cost(config, facts).parameters if has_network else None,
     )
 
 

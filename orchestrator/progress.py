@@ -21,7 +21,13 @@ from orchestrator.screen import console
 
 LINE_INTERVAL_S = 15.0  # between plain lines about a running trial
 STYLES = {"waiting": "dim", "running": "cyan", "done": "green", "FAILED": "bold red", "stopped": "yellow"}
-STAGE_NAMES = {"ddpm": "training", "samples": "sampling", "fid": "FID", "segmentation": "segmentation"}
+STAGE_NAMES = {
+    "ddpm": "training",
+    "samples": "sampling",
+    "reference": "FID's reference",
+    "fid": "FID",
+    "segmentation": "segmentation",
+}
 
 
 def duration(seconds: float) -> str:
@@ -96,6 +102,11 @@ class Board:
         if self._live:
             self._live.stop()
 
+    def add(self, trial: Trial) -> None:
+        """Takes in a trial that was not known at the start."""
+        with self._lock:
+            self.states[trial.name] = State(trial)
+
     def started(self, trial: Trial, attempt: int = 1) -> None:
         """The trial has got its worker, for the first time or after it lost one."""
         with self._lock:
@@ -139,7 +150,7 @@ class Board:
             table = Table(
                 title=f"{done} of {len(self.states)} trials, {duration(now - self._began)}", title_justify="left"
             )
-            table.add_column("trial", no_wrap=True, min_width=max(map(len, self.states)))
+            table.add_column("trial", no_wrap=True, min_width=max(map(len, self.states), default=0))
             for heading in ("status", "stage", "", "loss", "time", "left"):
                 table.add_column(heading, justify="right" if heading in ("loss", "time", "left") else "left")
             for state in self.states.values():
@@ -148,7 +159,7 @@ class Board:
 
     def _cells(self, state: State, now: float) -> list[str | Text | ProgressBar]:
         running, left = state.status == "running", state.left_s(now)
-        stage = STAGE_NAMES.get(state.stage, "starting") if running else state.note
+        stage = STAGE_NAMES.get(state.stage, state.stage or "starting") if running else state.note
         return [
             state.trial.name,
             Text(state.status, STYLES[state.status]),

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from orchestrator import interrupts, plan
+from orchestrator.conditions import Conditions
 from orchestrator.devices import Limits, Resources, cpus, gpus
 from orchestrator.errors import UsageError
 from orchestrator.place import (
@@ -26,12 +29,15 @@ from orchestrator.place import (
     default_uri,
     opened_store,
 )
+from orchestrator.preflight import look_at_data, look_at_networks, with_checkpoint
 from orchestrator.registry import Registry
-from search_spaces.ablations import VARIANTS
-from search_spaces.presets import PRESETS
+from search_spaces.segmentation import HEAT_MAP_TIMESTEPS
+from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
+from trainables.inputs import Inputs
 from trainables.store import Store
 
 USAGE_ERROR = 2
+SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,11 +62,27 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m orchestrator.run", description="Ablation studies of diffusion models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    ablations = commands.add_parser("ablations", help="run the variants, and show what each one changes")
-    ablations.set_defaults(command=_ablations)
-    _add_study(ablations)
-    _add_limits(ablations)
-    _add_place(ablations)
+    for space, what in (
+        (ABLATIONS, "run the variants, and show what each one changes"),
+        (SEGMENTATION, "run the segmentation configurations on one DDPM, or on a pretrained one"),
+    ):
+        study = commands.add_parser(space.name, help=what)
+        study.set_defaults(command=_run, space=space, checkpoint=None, heat_map=())
+        _add_study(study, space)
+        _add_limits(study)
+        _add_place(study)
+        if space is SEGMENTATION:
+            _add_segmentation(study)
+    search = commands.add_parser("search", help="let Optuna look for the best configuration, point by point")
+    search.set_defaults(command=_search, checkpoint=None, heat_map=(), variants=None, variant=[], variants_file=None)
+    search.set_defaults(fresh=False, dry_run=False, seeds=None)
+    search.add_argument("--space", required=True, choices=list(SEARCHES), help="what may vary")
+    search.add_argument("--trials", type=int, required=True, metavar="N", help="points in all, earlier ones counted")
+    search.add_argument("--seed", type=int, default=0, help="of the one DDPM that is trained (default: 0)")
+    _add_baseline(search, SEGMENTATION)
+    _add_resources(search)
+    _add_limits(search)
+    _add_place(search)
     report = commands.add_parser("report", help="show a study's table again, from MLflow")
     report.set_defaults(command=_report)
     report.add_argument("name", help="the study's name")
@@ -73,36 +95,53 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
+def _add_baseline(parser: argparse.ArgumentParser, space: Space) -> None:
     add = parser.add_argument
-    add("--preset", default="quick", help=f"the baseline to start from: {', '.join(PRESETS)} (default: quick)")
-    add(
-        "--seeds",
-        type=int,
-        nargs="+",
-        default=[0],
-        metavar="SEED",
-        help="one training of each variant a seed (default: 0)",
-    )
-    add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
+    add("--preset", default="quick", help=f"the baseline to start from: {', '.join(space.presets)} (default: quick)")
+    add("--dataset", metavar="NAME", help="short for --set data.dataset=NAME: digits, mnist, voc, folder, bedroom28")
+    add("--data-root", type=Path, metavar="FOLDER", help="where the data are (default: $ABLATION_DATA, else a cache)")
     add("--set", action="append", default=[], metavar="SETTING=VALUE", dest="settings", help="change the baseline")
+    add("--name", help="the study's name (default: made from the preset and the settings)")
+    if space is SEGMENTATION:
+        add("--checkpoint", type=Path, metavar="FILE", help="weights of a pretrained network (preset bedroom)")
+
+
+def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
+    add = parser.add_argument
+    _add_baseline(parser, space)
+    add(
+        "--seeds", type=int, nargs="+", default=[0], metavar="SEED",
+        help="one training of each variant a seed (default: 0)",
+    )  # fmt: skip
+    add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
     add("--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE, ...'", help="add a variant")
     add("--variants-file", type=Path, metavar="FILE", help="add variants from a YAML file")
-    add("--name", help="the study's name (default: made from the preset and the settings)")
+    add("--dry-run", action="store_true", help="show the trials and what they cost, and run none")
+    add("--fresh", action="store_true", help="begin anew beside what the store has; nothing is deleted")
+    _add_resources(parser)
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
-        "--gpus-per-trial",
-        type=float,
-        metavar="N",
+        "--gpus-per-trial", type=float, metavar="N",
         help="GPUs of each trial, or a share of one (default: 1 if there is one)",
-    )
+    )  # fmt: skip
     add("--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores of each trial (default: 1)")
     add("--max-concurrent", type=int, default=0, metavar="N", help="trials at once (default: as many as fit)")
-    add("--dry-run", action="store_true", help="show the trials and what they cost, and run none")
+
+
+def _add_segmentation(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--heat-map", type=int, nargs="*", default=HEAT_MAP_TIMESTEPS, metavar="T",
+        help="timesteps at which each block is tried alone; none: no heat map "
+        f"(default: {' '.join(map(str, HEAT_MAP_TIMESTEPS))})",
+    )  # fmt: skip
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     add, default = parser.add_argument, Limits()
-    add("--fresh", action="store_true", help="begin anew beside what the store has; nothing is deleted")
     add("--address", default="local", help="Ray cluster to run on (default: local, a Ray of its own on this machine)")
     add(
         "--max-retries", type=int, default=default.max_retries, metavar="N",
@@ -124,25 +163,54 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", help="folder or URI of the artefacts (default: store/ in the storage folder)")
 
 
-def _ablations(args: argparse.Namespace) -> int:
-    study, resources, limits = _study(args), _resources(args), _limits(args)
+def _run(args: argparse.Namespace) -> int:
+    request, resources, limits = _request(args, args.space, args.seeds), _resources(args), _limits(args)
     check_address(args.address)
     place = _place(args)
     if args.dry_run:
         from orchestrator.dry_run import show_plan
 
+        study = plan.build(request)
         registry = Registry(place.store)
         root = registry.root_of(registry.generation(study.name) + args.fresh)
         show_plan(study, Store(root), resources)
         return 0
+    study, place = _checked(args, request, place, plan.build)
+    from orchestrator.study import run
+
+    return run(study, place, resources, limits, args.fresh, args.address)
+
+
+def _search(args: argparse.Namespace) -> int:
+    if args.trials < 1:
+        raise UsageError(f"--trials: must be at least 1, but got {args.trials}")
+    request, resources, limits = _request(args, SEGMENTATION, [args.seed]), _resources(args), _limits(args)
+    check_address(args.address)
+    baseline = plan.baseline(request)
+    if not baseline.segmentation.validation_images:
+        raise UsageError("segmentation.validation_images must be at least 1 for a search, which chooses by them")
+    study, place = _checked(args, request, _place(args), partial(plan.search, objective="validation_miou"))
+    from orchestrator import search
+    from search_spaces.tuning import SPACES
+
+    space = SPACES[args.space](baseline)
+    return search.run(study, space, args.trials, place, Conditions(study.inputs, "", resources, limits), args.address)
+
+
+def _checked(
+    args: argparse.Namespace, request: plan.Request, place: Place, build: Callable[[plan.Request], plan.Study]
+) -> tuple[plan.Study, Place]:
+    """The study, its data looked at, and its place, proved to be writable: nothing is made before all else is known."""
     if args.tracking_uri:
         check_uri(args.tracking_uri)
+    plan.draft(request)
+    look_at_data(request)
+    study = build(request)
+    look_at_networks(study)
     if args.store:
         place = replace(place, store=check_store(args.store))
     check_storage(args.storage)
-    from orchestrator.ablations import run
-
-    return run(study, place, resources, limits, args.fresh, args.address)
+    return study, place
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -150,8 +218,8 @@ def _report(args: argparse.Namespace) -> int:
     if not args.tracking_uri and not (args.storage / "mlflow.db").exists():
         raise UsageError(f"--storage: no study has been run in {args.storage}")
     check_uri(place.tracking_uri)
-    from orchestrator.ablations import show
     from orchestrator.screen import console
+    from orchestrator.study import show
 
     try:
         show(args.name, place, console())
@@ -189,15 +257,27 @@ def _limits(args: argparse.Namespace) -> Limits:
     return Limits(args.max_retries, args.stall_limit, args.checkpoint_interval)
 
 
-def _study(args: argparse.Namespace) -> plan.Study:
-    new = list(plan.read_variants(args.variants_file).items()) if args.variants_file else []
-    new += [plan.parse_variant(text) for text in args.variant]
-    variants = plan.with_new(VARIANTS, new)
-    # A variant that the command line spells out is meant to run, whatever --variants leaves out.
-    chosen = [*args.variants, *(name for name, _ in new)] if args.variants else None
+def _request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> plan.Request:
     if args.name is not None and not plan.NAME.fullmatch(args.name):
         raise UsageError(f"--name: must be {plan.NAME_RULE}, but got {args.name!r}")
-    return plan.build(args.preset, args.seeds, plan.parse_settings(args.settings), variants, chosen, args.name)
+    settings = plan.parse_settings(args.settings)
+    if args.dataset:
+        settings |= plan.parse_settings([f"data.dataset={args.dataset}"], "--dataset")
+    new = list(plan.read_variants(args.variants_file).items()) if args.variants_file else []
+    new += [plan.parse_variant(text) for text in args.variant]
+    data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
+    request = plan.Request(
+        space=space,
+        preset=args.preset,
+        seeds=seeds,
+        settings=settings,
+        new=new,
+        chosen=args.variants,
+        name=args.name,
+        heat_map=tuple(dict.fromkeys(args.heat_map)),
+        inputs=Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve()),
+    )
+    return with_checkpoint(request)
 
 
 def _resources(args: argparse.Namespace) -> Resources:

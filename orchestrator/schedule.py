@@ -8,59 +8,78 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.search import Searcher
 
 from orchestrator import interrupts
+from orchestrator.conditions import Conditions, Events
 from orchestrator.devices import Limits, Resources
 from orchestrator.plan import Trial
-from orchestrator.worker import run_spec
+from orchestrator.worker import point_of, run_spec
+from trainables.config import Config
 
 
-@dataclass(frozen=True)
-class Events:
-    """What a study does when one of its trials starts, speaks, or fails for good."""
-
-    started: Callable[[Trial, int], None]  # with the number of the attempt, from 1
-    recorded: Callable[[Trial, Mapping[str, Any]], None]
-    failed: Callable[[Trial, str], None]
-
-
-def run(
-    trials: Sequence[Trial], store: str, resources: Resources, limits: Limits, events: Events, folder: Path
-) -> None:
+def run(trials: Sequence[Trial], conditions: Conditions, events: Events, folder: Path) -> None:
     """Runs the trials to their ends; a failed one takes no other with it.
 
     Args:
-        store: the artefacts' root, a path or URI that every node reaches.
         folder: where Tune may keep its own files; it is emptied at the end.
 
     Raises:
         KeyboardInterrupt: the person stopped the study.
     """
+    specs = [{"name": t.name, "config": t.config.model_dump(mode="json"), **_shared(conditions)} for t in trials]
+    names = {trial.name: trial for trial in trials}
+    listener = _Listener(lambda config: names[config["spec"]["name"]], conditions.limits, events)
+    # Our own order and names; each spec is one trial.
+    how = tune.TuneConfig(**_how(conditions), trial_name_creator=_name, trial_dirname_creator=_name)
+    _fit({"spec": tune.grid_search(specs)}, how, listener, conditions, folder)
+
+
+def search(
+    searcher: Searcher,
+    count: int,
+    baseline: Config,
+    trial_of: Callable[[Mapping[str, Any]], Trial],
+    conditions: Conditions,
+    events: Events,
+    folder: Path,
+) -> None:
+    """Runs `count` points that the searcher suggests, each one chosen in sight of those before it.
+
+    Args:
+        baseline: what the points change.
+        trial_of: the trial of a point.
+        folder: where Tune may keep its own files; it is emptied at the end.
+
+    Raises:
+        KeyboardInterrupt: the person stopped the search.
+    """
+    shared = {"baseline": baseline.model_dump(mode="json"), **_shared(conditions)}
+    listener = _Listener(lambda config: trial_of(point_of(config)), conditions.limits, events)
+    how = tune.TuneConfig(**_how(conditions), search_alg=searcher, num_samples=count)
+    _fit({"shared": shared}, how, listener, conditions, folder)
+
+
+def _fit(
+    param_space: dict[str, Any], how: tune.TuneConfig, listener: _Listener, conditions: Conditions, folder: Path
+) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is said by us, in its own line
     scratch = Path(tempfile.mkdtemp(prefix=".tune-", dir=folder))
-    specs = [_spec(trial, store, resources, limits) for trial in trials]
     try:
         tuner = tune.Tuner(
-            tune.with_resources(run_spec, _placement(resources)),
-            param_space={"spec": tune.grid_search(specs)},
-            tune_config=tune.TuneConfig(
-                # Importing torch takes longer than a short trial; a worker that has it takes the next one.
-                reuse_actors=True,
-                max_concurrent_trials=resources.max_concurrent or None,
-                trial_name_creator=_name,
-                trial_dirname_creator=_name,
-            ),
+            tune.with_resources(run_spec, _placement(conditions.resources)),
+            param_space=param_space,
+            tune_config=how,
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=str(scratch.resolve()),
-                callbacks=[_Listener({trial.name: trial for trial in trials}, limits, events)],
-                failure_config=tune.FailureConfig(max_failures=limits.max_retries),
+                callbacks=[listener],
+                failure_config=tune.FailureConfig(max_failures=conditions.limits.max_retries),
                 verbose=0,
             ),
         )
@@ -69,9 +88,14 @@ def run(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _how(conditions: Conditions) -> dict[str, Any]:
+    # Importing torch takes longer than a short trial; a worker that has it takes the next one.
+    return {"reuse_actors": True, "max_concurrent_trials": conditions.resources.max_concurrent or None}
+
+
 class _Listener(tune.Callback):
-    def __init__(self, trials: Mapping[str, Trial], limits: Limits, events: Events) -> None:
-        self.trials, self.limits, self.events = trials, limits, events
+    def __init__(self, trial_of: Callable[[Mapping[str, Any]], Trial], limits: Limits, events: Events) -> None:
+        self.trial_of, self.limits, self.events = trial_of, limits, events
         self.attempts: Counter[str] = Counter()
         self.heard: dict[str, float] = {}
 
@@ -107,14 +131,14 @@ class _Listener(tune.Callback):
         self.events.failed(ours, f"{why}; {attempts} attempts" if attempts > 1 else why)
 
     def _ours(self, trial: TuneTrial) -> Trial:
-        return self.trials[trial.config["spec"]["name"]]
+        return self.trial_of(trial.config)
 
 
-def _spec(trial: Trial, store: str, resources: Resources, limits: Limits) -> dict[str, Any]:
+def _shared(conditions: Conditions) -> dict[str, Any]:
+    resources, limits = conditions.resources, conditions.limits
     return {
-        "name": trial.name,
-        "config": trial.config.model_dump(mode="json"),
-        "store": store,
+        "inputs": {name: path and str(path) for name, path in vars(conditions.inputs).items()},
+        "store": conditions.store,
         "device": resources.device,
         "cpus": resources.cpus,
         "stall_limit_s": limits.stall_limit_s,

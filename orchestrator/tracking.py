@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 VIEW = "ablations"  # the saved view's name, a part of the page's address
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED")
 RETRY_S = 2.0
+BATCH_LIMIT = 1000  # metrics that MLflow takes at once
 FLUSH_LIMIT_S = 60.0  # how long the end of a study waits for a tracking server that is away
 
 
@@ -75,9 +76,10 @@ class Tracking:
         """Opens the trial's run, the same one as in an earlier session if there was one."""
         self._post(trial, lambda: self._start(trial))
 
-    def log(self, trial: Trial, metrics: Mapping[str, float], step: int) -> None:
-        """Adds metrics at a step."""
-        self._post(trial, lambda: self._log(trial, metrics, step))
+    def log(self, trial: Trial, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Adds metrics, each at its step."""
+        if any(metrics for _, metrics in points):
+            self._post(trial, lambda: self._log(trial, points))
 
     def finish(self, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         """Closes the run as FINISHED, with the trial's figures and pictures."""
@@ -184,24 +186,26 @@ class Tracking:
             "position": str(trial.position),
             "delta": trial.delta,
             "trial_key": trial.key,
+            **{f"published_{metric}": str(figure) for metric, figure in trial.published.items()},
             "error": "",
             "superseded": "false",
         }
 
-    def _log(self, trial: Trial, metrics: Mapping[str, float], step: int) -> None:
+    def _log(self, trial: Trial, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         from mlflow.entities import Metric
 
         # What a trial tells anew, after a retry or from the store, is in its run already.
-        new = {name: value for name, value in metrics.items() if step > self._logged.get((trial.name, name), -1)}
-        if not new:
-            return
+        last = {name: self._logged.get((trial.name, name), -1) for _, metrics in points for name in metrics}
         now = int(time.time() * 1000)
-        self.client.log_batch(self._runs[trial.name], metrics=[Metric(k, v, now, step) for k, v in new.items()])
-        self._logged |= {(trial.name, name): step for name in new}
+        new = [Metric(k, v, now, step) for step, metrics in points for k, v in metrics.items() if step > last[k]]
+        for start in range(0, len(new), BATCH_LIMIT):
+            batch = new[start : start + BATCH_LIMIT]
+            self.client.log_batch(self._runs[trial.name], metrics=batch)
+            self._logged |= {(trial.name, metric.key): metric.step for metric in batch}
 
     def _finish(self, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         run_id = self._runs[trial.name]
-        self._log(trial, final_metrics(trial, result), 0)
+        self._log(trial, [(0, final_metrics(trial, result))])
         for picture in pictures.values():
             self.client.log_artifact(run_id, str(picture), "pictures")
         with tempfile.TemporaryDirectory() as folder:
@@ -231,7 +235,8 @@ def final_metrics(trial: Trial, result: Mapping[str, Any]) -> dict[str, float]:
 
 def save_pictures(figures: Mapping[str, Figure], folder: Path) -> dict[str, Path]:
     """The figures as PNG files in `folder`, by name."""
-    folder.mkdir(parents=True, exist_ok=True)
+    if figures:
+        folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
         figure.savefig(paths[name])
@@ -244,9 +249,13 @@ def _identity(study: Study) -> str:
 
 def _view(study: Study) -> str:
     """The columns of the runs table; MLflow hides metrics unless a saved view names them."""
-    metrics = [*study.baseline.fid.metrics, "miou", "wall_time_s"]
+    measured = {"fid": study.baseline.fid.metrics, "segmentation": ("miou",)}
+    metrics = [*(metric for stage in study.baseline.stages for metric in measured[stage]), "wall_time_s"]
+    metrics = [study.objective, *metrics] if study.objective else metrics
     columns = ["params.`seed`", "tags.`variant`", "tags.`delta`", "tags.`kind`", *(f"metrics.`{m}`" for m in metrics)]
-    return json.dumps({"selectedColumns": columns, "orderByKey": f"metrics.`{metrics[0]}`", "orderByAsc": True})
+    lower_is_better = metrics[0] not in ("miou", study.objective)
+    order = {"orderByKey": f"metrics.`{metrics[0]}`", "orderByAsc": lower_is_better}
+    return json.dumps({"selectedColumns": columns, **order})
 
 
 def _param(value: object) -> str:

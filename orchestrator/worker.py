@@ -10,19 +10,22 @@ from __future__ import annotations
 import faulthandler
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 REPORT_INTERVAL_S = 1.0  # for records that only show that the trial lives
+ARM_INTERVAL_S = 0.1  # the stall timer is a thread: not one for each of a thousand records a second
 
 
 def run_spec(tune_config: dict[str, Any]) -> None:
-    """Runs the trial that `tune_config["spec"]` describes and reports its records to Tune."""
+    """Runs the trial that Tune's configuration describes and reports its records to Tune."""
     # Imported here: the driver pickles this function and must not load torch for it.
     import torch
     from ray import tune
 
-    spec = tune_config["spec"]
+    spec = tune_config.get("spec") or {**tune_config["shared"], "point": point_of(tune_config)}
     torch.set_num_threads(max(1, int(spec["cpus"])))
     try:
         _run(spec, tune.report)
@@ -33,20 +36,34 @@ def run_spec(tune_config: dict[str, Any]) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
+def point_of(tune_config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a searcher has suggested: all that is not shared by the points."""
+    return {name: value for name, value in tune_config.items() if name != "shared"}
+
+
 def _run(spec: dict[str, Any], report: Any) -> None:
-    from trainables.config import Config
+    from search_spaces.tuning import decoded
+    from trainables.config import Config, apply
+    from trainables.inputs import Inputs
     from trainables.pipeline import run_trial
     from trainables.store import Store
 
-    config, store = Config.model_validate(spec["config"]), Store(spec["store"])
-    stage, reported = "", 0.0
+    config = Config.model_validate(spec.get("config") or spec["baseline"])
+    if "point" in spec:
+        config = apply(config, decoded(spec["point"]))
+    store = Store(spec["store"])
+    inputs = Inputs(**{name: path and Path(path) for name, path in spec["inputs"].items()})
+    stage, reported, armed = "", 0.0, time.monotonic()
     _arm(spec["stall_limit_s"])
-    for record in run_trial(config, store, spec["device"], spec["checkpoint_interval_s"]):
-        _arm(spec["stall_limit_s"])
+    for record in run_trial(config, store, spec["device"], spec["checkpoint_interval_s"], inputs):
         now = time.monotonic()
+        if now - armed > ARM_INTERVAL_S:
+            _arm(spec["stall_limit_s"])
+            armed = now
         says = record.metrics or record.history or record.note or record.result or record.stage != stage
         if says or now - reported > REPORT_INTERVAL_S:
-            report(asdict(record))
+            figures = record.result["metrics"] if record.result else {}  # a searcher reads its objective there
+            report(asdict(record) | figures)
             stage, reported = record.stage, now
 
 

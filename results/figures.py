@@ -1,4 +1,4 @@
-"""Pictures of a trial: sample grids, denoising strips, masks, loss curves.
+"""Pictures of a trial: sample grids, denoising strips, masks, loss curves; and of a study: its heat map.
 
 Every function returns a `matplotlib.figure.Figure` without touching pyplot's global state, so figures can be made in
 any thread and nothing has to be closed. Images are enlarged by whole factors and laid out pixel by pixel: saved at
@@ -10,16 +10,20 @@ Shapes: N images, S steps, H x W pixels, C channels (1 grey or 3 RGB); all image
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.integer]
+Floats = NDArray[np.floating]
 
 MAX_TILES = 128
 MAX_MASKS = 8
@@ -33,6 +37,8 @@ _FONT = 9  # points
 _BACKGROUND = (28, 30, 38)
 _IGNORED = ((120, 120, 120), (172, 172, 172))  # the two stripes
 _WRONG = (255, 40, 40)
+_HEAT = colormaps["hot"].with_extremes(bad="#787878")  # the colours of a black body
+_FULL_HEAT = math.log(2)  # nats: where two halves of an ensemble are each sure of another class
 # Trubetskoy's list of distinct colours without its red, greys and near-blacks: they mean wrong, ignored, background.
 _DISTINCT = (
     *("#3cb44b", "#ffe119", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#bfef45", "#9a6324", "#fabed4"),
@@ -92,11 +98,18 @@ def denoising_strip(frames: Images, timesteps: Sequence[int]) -> Figure:
 
 
 def masks(
-    images: Images, truth: Labels, predicted: Labels, class_names: Sequence[str], ignore_index: int = 255
+    images: Images,
+    truth: Labels,
+    predicted: Labels,
+    class_names: Sequence[str],
+    ignore_index: int = 255,
+    disagreement: Floats | None = None,
 ) -> Figure:
     """The first `MAX_MASKS` images: image | truth | prediction | where they differ, over a legend of their classes.
 
     Class 0 is drawn dark, as background. Ignored pixels are striped grey in the truth and do not count as different.
+    The disagreement, where it is given, is a fifth column, in the same colours in every picture: black at 0, white
+    from ln 2 on, grey where it is no number.
 
     Args:
         images: (N, H, W, C) uint8.
@@ -104,16 +117,20 @@ def masks(
         predicted: (N, H, W) class indices; `ignore_index` is allowed and drawn likewise.
         class_names: the classes' names by index.
         ignore_index: the label of pixels without truth.
+        disagreement: (N, H, W) Jensen-Shannon divergence between the members of an ensemble, in nats, >= 0.
 
     Raises:
         ValueError: shapes that do not belong together, or a label that is no class.
     """
     tiles = _rgb(images, "images")[:MAX_MASKS]
+    if disagreement is not None and disagreement.shape != images.shape[:3]:
+        raise ValueError(f"disagreement must have the images' shape {images.shape[:3]}, but got {disagreement.shape}")
     truth, predicted = (
         _checked_labels(labels, images.shape[:3], len(class_names), ignore_index)[:MAX_MASKS]
         for labels in (truth, predicted)
     )
-    scale = _scale(tiles.shape[2], 4, smallest=112, largest=128)
+    titles = ["image", "truth", "prediction", "where they differ"]
+    scale = _scale(tiles.shape[2], len(titles), smallest=112, largest=128)
     image = _enlarge(tiles, scale)
     truth, predicted = (labels.repeat(scale, 1).repeat(scale, 2) for labels in (truth, predicted))
     colours = palette(len(class_names))
@@ -127,7 +144,12 @@ def masks(
     if ignore_index in shown:
         legend.append(Patch(facecolor=_hex(_IGNORED[0]), edgecolor=_hex(_IGNORED[1]), hatch="////", label="ignored"))
     legend.append(_patch(_WRONG, "differs"))
-    return _figure(_mosaic(np.stack(panels, 1)), ["image", "truth", "prediction", "where they differ"], legend)
+    if disagreement is not None:
+        titles.append("disagreement")
+        panels.append(_enlarge(_heat(disagreement[:MAX_MASKS]), scale))
+        ends = {"disagreement 0": 0, "disagreement ln 2": _FULL_HEAT}
+        legend += [_patch(_heat(np.array(nats)), text) for text, nats in ends.items()]
+    return _figure(_mosaic(np.stack(panels, 1)), titles, legend)
 
 
 def loss_curve(steps: ArrayLike, loss: ArrayLike, smooth: float = 0.03) -> Figure:
@@ -145,8 +167,7 @@ def loss_curve(steps: ArrayLike, loss: ArrayLike, smooth: float = 0.03) -> Figur
         raise ValueError(f"smooth must be in [0, 1), but got {smooth}")
     record = pd.Series(np.asarray(loss, dtype=np.float64), index=np.asarray(steps))
     record = record[np.isfinite(record)]
-    figure = Figure(figsize=(7, 3.2), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _curves()
     # Thousands of noisy points hide their own trend at full strength.
     faint = 0.3 if smooth else 1.0
     axes.plot(record.index, record, color="#3b6fb6", alpha=faint, linewidth=0.8, label="each record")
@@ -156,13 +177,86 @@ def loss_curve(steps: ArrayLike, loss: ArrayLike, smooth: float = 0.03) -> Figur
         smoothed = record.rolling(window, center=True, min_periods=1).mean()
         axes.plot(record.index, smoothed, color="#1d3557", linewidth=1.6, label=f"mean of {window}")
         axes.legend(frameon=False)
-    if len(record) and (record > 0).all():
-        axes.set_yscale("log")
+    axes.set_yscale(_scale_of(record))
+    return figure
+
+
+def classifier_curve(steps: ArrayLike, training: ArrayLike, validation: ArrayLike | None = None) -> Figure:
+    """The pixel classifier's loss by step, in training and on validation images; on a log axis where all are positive.
+
+    Args:
+        steps: (N,) optimiser steps.
+        training: (N,) the loss at each, in nats.
+        validation: (N,) the same on images that it is not trained on; None where there are none.
+    """
+    figure, axes = _curves()
+    axes.plot(steps, training, color="#1d3557", linewidth=1.6, label="training")
+    if validation is not None:
+        axes.plot(steps, validation, color="#c8553d", linewidth=1.6, label="validation")
+    axes.legend(frameon=False)
+    axes.set_yscale(_scale_of([*np.asarray(training), *np.asarray([] if validation is None else validation)]))
+    return figure
+
+
+def heat_map(frame: pd.DataFrame, reference: float | None = None) -> Figure:
+    """The mIoU of each block at each timestep alone, each cell with its figure.
+
+    Args:
+        frame: as `table.heat_map` gives it: a row a block, from coarse to fine, a column a timestep; NaN for a cell
+            that has not finished.
+        reference: the mIoU of the baseline with all its blocks and timesteps; None or NaN where there is none.
+
+    Raises:
+        ValueError: a frame without cells.
+    """
+    if frame.empty:
+        raise ValueError(f"the heat map must have cells, but got a frame of {frame.shape}")
+    rows, columns = frame.shape
+    size = max(5.0, 2.6 + 0.95 * columns), 1.9 + 0.5 * rows
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    values = frame.to_numpy(dtype=np.float64)
+    mesh = axes.imshow(values, cmap=colormaps["viridis"].with_extremes(bad="#d9dce1"), aspect="auto")
+    # As wide in a low map as in a high one; before the colours are read, as it widens the range of a single value.
+    figure.colorbar(mesh, ax=axes, label="mIoU", aspect=4 * rows)
+    colours = mesh.to_rgba(np.ma.masked_invalid(values))
+    for (row, column), value in np.ndenumerate(values):
+        text = "–" if math.isnan(value) else f"{value:.3f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=_FONT, color=_legible(colours[row, column]))
+    axes.set_xticks(range(columns), [str(timestep) for timestep in frame.columns])
+    axes.set_yticks(range(rows), [str(block) for block in frame.index])
+    axes.set(xlabel="timestep", ylabel="block, coarse to fine", title="mIoU of one block at one timestep alone")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    if reference is not None and not math.isnan(reference):
+        figure.supxlabel(f"the baseline, with all its blocks and timesteps: {reference:.3f}", fontsize=_FONT)
+    return figure
+
+
+def _curves() -> tuple[Figure, Axes]:
+    """An empty figure of losses by step."""
+    figure = Figure(figsize=(7, 3.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
     axes.set(xlabel="training step", ylabel="loss")
     axes.margins(x=0.01)
     axes.grid(alpha=0.25, which="both", linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    return figure, axes
+
+
+def _scale_of(losses: ArrayLike) -> str:
+    values = np.asarray(losses, dtype=np.float64)
+    return "log" if values.size and (values > 0).all() else "linear"
+
+
+def _legible(colour: Floats) -> str:
+    """Black or white, whichever stands out more from a colour (R, G, B, A) in 0..1.
+
+    Source: WCAG 2.1, relative luminance: the contrast with white and with black is the same at 0.179.
+    """
+    rgb = colour[:3]
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "white"
 
 
 def _rgb(images: Images, name: str) -> Images:
@@ -216,6 +310,12 @@ def _differences(images: Images, truth: Labels, predicted: Labels, ignore_index:
     wrong = (truth != predicted) & (truth != ignore_index)
     dimmed = (images.mean(-1, keepdims=True) * 0.45).astype(np.uint8).repeat(3, -1)
     return np.where(wrong[..., None], np.array(_WRONG, dtype=np.uint8), dimmed)
+
+
+def _heat(disagreement: Floats) -> Images:
+    """Nats (...) as colours (..., 3)."""
+    values = np.ma.masked_invalid(disagreement.astype(np.float64) / _FULL_HEAT).clip(0, 1)
+    return np.asarray(_HEAT(values, bytes=True))[..., :3]
 
 
 def _hex(colour: Sequence[int] | Images) -> str:

@@ -1,20 +1,25 @@
-"""A study as one self-contained HTML page: the table, the verdicts, the pictures, what did not finish."""
+"""A study as one self-contained HTML page: the table, the verdicts, what did not finish, the views, the pictures."""
 
 from __future__ import annotations
 
 import base64
 import html
+import math
 import mimetypes
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from results.sheet import Sheet, flat_columns, joined, one_line
+from results.caption import sentence
+from results.sheet import Sheet, flat_columns
+from results.table import CONTROL, FINISHED, FRECHET_METRICS, METRICS, Metric, fid_by_samples, iou_by_class, variants
+from results.words import NOTHING, joined, number, one_line
 
 Pictures = Mapping[str, Mapping[str, Path]]
 
 _MARKED = ("helps", "hurts", "inconclusive", "FAILED", "KILLED")  # words that have a colour in the style sheet
+_MIOU = next(metric for metric in METRICS if metric.name == "miou")
 _CSS = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 94rem; margin: 0 auto;
@@ -24,9 +29,10 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .75rem; text-align: left; vertical-align: top; white-space: nowrap; }
-th:first-child, td:first-child { padding-left: 0; font-weight: 600; }
+th:first-child, td:first-child { padding-left: 0; font-weight: 600; position: sticky; left: 0; background: #fff; }
 th { border-bottom: 2px solid #1c2430; }
 tbody + tbody { border-top: 2px solid #1c2430; color: #5b6575; }
+b { color: #1c2430; font-weight: 700; }
 tbody tr + tr { border-top: 1px solid #e3e7ed; }
 td.changed { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 .helps { color: #12723a; font-weight: 600; } .hurts, .FAILED, .KILLED { color: #b3261e; font-weight: 600; }
@@ -39,7 +45,9 @@ footer { margin-top: 3rem; overflow-wrap: anywhere; }
 """
 
 
-def html_page(study: str, sheet: Sheet, trials: pd.DataFrame, pictures: Pictures) -> str:
+def html_page(
+    study: str, sheet: Sheet, trials: pd.DataFrame, pictures: Pictures, overview: Mapping[str, Path] | None = None
+) -> str:
     """The page, in which every text is escaped and every picture inlined.
 
     Args:
@@ -47,6 +55,7 @@ def html_page(study: str, sheet: Sheet, trials: pd.DataFrame, pictures: Pictures
         sheet: the table in words.
         trials: as `table.load_trials` gives them; for their notes and the code and machines they ran on.
         pictures: variant -> caption -> image file.
+        overview: caption -> image file, of pictures of the whole study.
     """
     title = html.escape(study)
     unfinished = [f"{row.variant}: {line}" for row in sheet.rows for line in row.unfinished]
@@ -54,10 +63,13 @@ def html_page(study: str, sheet: Sheet, trials: pd.DataFrame, pictures: Pictures
     parts = [
         f"<h1>{title}</h1>",
         f'<div class="scroll">{_table(sheet)}</div>',
-        *(f'<p class="note">{html.escape(line[0].upper() + line[1:])}.</p>' for line in sheet.caption),
+        *(_note(sentence(line)) for line in sheet.caption),
+        _gallery("Overview", overview or {}),
         _list("Verdicts", _verdict_sentences(sheet) if sheet.several else []),
         _list("Trials that did not finish", unfinished),
         _list("Notes", [f"{variant}, seed {seed}: {one_line(note)}" for variant, seed, note in notes]),
+        _iou_section(trials),
+        _fid_section(trials),
         *_pictures(sheet, pictures),
         f"<footer>{html.escape(_provenance(trials))}</footer>",
     ]
@@ -72,16 +84,23 @@ def html_page(study: str, sheet: Sheet, trials: pd.DataFrame, pictures: Pictures
 
 def _table(sheet: Sheet) -> str:
     columns = flat_columns(sheet)
-    head = "".join(f"<th>{html.escape(header)}</th>" for header, _ in columns)
+    rows = [[_cell(header, texts[i]) for header, texts in columns] for i in range(len(sheet.rows))]
+    return _html_table([header for header, _ in columns], rows, [row.control for row in sheet.rows])
+
+
+def _html_table(headers: Sequence[str], rows: Sequence[Sequence[str]], controls: Sequence[bool]) -> str:
+    """A table whose controls are a body of their own.
+
+    Args:
+        rows: of cells, each a whole td.
+        controls: whether the row is one, row by row.
+    """
+    head = "".join(f"<th>{html.escape(header)}</th>" for header in headers)
     bodies = []
-    for controls in (False, True):
-        rows = [
-            "<tr>" + "".join(_cell(header, texts[i]) for header, texts in columns) + "</tr>"
-            for i, row in enumerate(sheet.rows)
-            if row.control == controls
-        ]
-        if rows:
-            bodies.append("<tbody>\n" + "\n".join(rows) + "\n</tbody>")
+    for wanted in (False, True):
+        body = [f"<tr>{''.join(row)}</tr>" for row, control in zip(rows, controls, strict=True) if control == wanted]
+        if body:
+            bodies.append("<tbody>\n" + "\n".join(body) + "\n</tbody>")
     return f"<table>\n<thead><tr>{head}</tr></thead>\n" + "\n".join(bodies) + "\n</table>"
 
 
@@ -89,6 +108,69 @@ def _cell(header: str, text: str) -> str:
     word = text.split(",")[0]
     kind = "changed" if header == "what changed" else word if word in _MARKED and header != "variant" else ""
     return f'<td class="{kind}">{html.escape(text)}</td>' if kind else f"<td>{html.escape(text)}</td>"
+
+
+def _iou_section(trials: pd.DataFrame) -> str:
+    """The IoU of each class; in bold the best of each, the controls aside."""
+    iou = iou_by_class(trials)
+    best = iou[~_are_controls(iou, trials)].max()
+
+    def cell(value: float, best: float) -> str:
+        text = _or_nothing(value, _MIOU)
+        return f"<td><b>{text}</b></td>" if value == best else f"<td>{text}</td>"
+
+    cells = {str(name): [cell(value, best[str(name)]) for value in values] for name, values in iou.items()}
+    note = (
+        f"Mean over the n seeds. {NOTHING}: the class occurs in neither truth nor prediction. Bold: the best of the "
+        "class, the controls aside."
+    )
+    return _section("IoU by class", iou, cells, note, trials)
+
+
+def _fid_section(trials: pd.DataFrame) -> str:
+    """What the number of samples does to the Frechet distances."""
+    fid = fid_by_samples(trials)
+    cells = {"samples N": [f"<td>{samples:.0f}</td>" for samples in fid.get("samples", [])]}
+    for metric in FRECHET_METRICS:
+        for suffix, header in (("_half", "at N/2"), ("", "at N"), ("_extrapolated", "extrapolated")):
+            if (name := f"{metric.name}{suffix}") in fid:
+                cells[f"{metric.name} {header}"] = [f"<td>{_or_nothing(value, metric)}</td>" for value in fid[name]]
+    note = (
+        "Mean over the n seeds. Extrapolated: linearly in 1/N, from N/2 and N to infinitely many samples "
+        "(Chong & Forsyth 2020)."
+    )
+    return _section("FID and the number of samples", fid, cells, note, trials)
+
+
+def _or_nothing(value: float, metric: Metric) -> str:
+    return NOTHING if math.isnan(value) else number(value, metric)
+
+
+def _section(
+    title: str, view: pd.DataFrame, cells: Mapping[str, Sequence[str]], note: str, trials: pd.DataFrame
+) -> str:
+    """A view of the trials as a table with a note; nothing where it is empty.
+
+    Args:
+        view: a row a variant.
+        cells: header -> a td a row of `view`.
+    """
+    if view.empty:
+        return ""
+    n = trials.loc[trials["status"] == FINISHED, "variant"].value_counts()
+    about = [[f"<td>{html.escape(one_line(name))}</td>", f"<td>{n[name]}</td>"] for name in view.index]
+    rows = [[*texts, *(column[i] for column in cells.values())] for i, texts in enumerate(about)]
+    table = _html_table(["variant", "n", *cells], rows, _are_controls(view, trials).tolist())
+    return f'<h2>{html.escape(title)}</h2>\n<div class="scroll">{table}</div>\n{_note(note)}'
+
+
+def _are_controls(view: pd.DataFrame, trials: pd.DataFrame) -> pd.Series[bool]:
+    kinds = variants(trials).set_index("variant")["kind"]
+    return kinds.reindex(view.index) == CONTROL
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{html.escape(text)}</p>'
 
 
 def _verdict_sentences(sheet: Sheet) -> list[str]:
@@ -111,15 +193,19 @@ def _pictures(sheet: Sheet, pictures: Pictures) -> Iterator[str]:
     """A section a variant, in the table's order; pictures of what is not in the table come last."""
     known = [row.variant for row in sheet.rows if row.variant in pictures]
     for variant in dict.fromkeys([*known, *pictures]):
-        figures = "\n".join(_figure(caption, path) for caption, path in pictures[variant].items())
-        yield f'<h2>{html.escape(variant)}</h2>\n<div class="pictures">\n{figures}\n</div>'
+        yield _gallery(variant, pictures[variant])
+
+
+def _gallery(title: str, pictures: Mapping[str, Path]) -> str:
+    figures = "\n".join(_figure(caption, path) for caption, path in pictures.items())
+    return f'<h2>{html.escape(title)}</h2>\n<div class="pictures">\n{figures}\n</div>' if pictures else ""
 
 
 def _figure(caption: str, path: Path) -> str:
-    caption = html.escape(caption)
     # A picture that is gone must not cost the page its table.
     if not path.is_file():
-        return f'<p class="note">{caption}: there is no file {html.escape(path.name)}</p>'
+        return _note(f"{caption}: there is no file {path.name}")
+    caption = html.escape(caption)
     kind = mimetypes.guess_type(path.name)[0] or "image/png"
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return f'<figure><img alt="{caption}" src="data:{kind};base64,{data}"><figcaption>{caption}</figcaption></figure>'

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +17,9 @@ from rich.box import HORIZONTALS
 from rich.table import Column, Table
 from rich.text import Text
 
+from results.caption import sentence
 from results.page import Pictures, html_page
 from results.sheet import (
-    NOTHING,
     TEXT_COLUMNS,
     Cell,
     Columns,
@@ -28,10 +28,12 @@ from results.sheet import (
     cost_columns,
     difference_header,
     flat_columns,
-    joined,
     metric_header,
+    published_columns,
     sheet_of,
 )
+from results.table import heat_map, iou_by_class
+from results.words import NOTHING, joined
 
 _STYLES = {"helps": "green", "hurts": "red", "inconclusive": "yellow", "FAILED": "bold red", "KILLED": "bold red"}
 _CHANGED_WIDTH = 20  # terminal columns in which 'what changed' still wraps decently
@@ -79,7 +81,7 @@ def markdown_table(summary: pd.DataFrame, trials: pd.DataFrame) -> str:
         changed = _markdown(changed) if row.control or changed == NOTHING else _markdown_code(changed)
         lines.append(f"| {' | '.join([name, changed, *map(_markdown, numbers)])} |")
     unfinished = [f"- {_markdown(row.variant)}: {_markdown(line)}" for row in sheet.rows for line in row.unfinished]
-    captions = [_markdown(line[0].upper() + line[1:] + ".") for line in sheet.caption]
+    captions = [_markdown(sentence(line)) for line in sheet.caption]
     return "\n\n".join("\n".join(block) for block in (lines, unfinished, captions) if block) + "\n"
 
 
@@ -90,8 +92,12 @@ def write(
     pictures: Pictures | None = None,
     *,
     study: str | None = None,
+    overview: Mapping[str, Path] | None = None,
 ) -> list[Path]:
-    """The paths of the written `table.csv`, `table.md`, `table.tex` and `report.html`, each replaced as a whole.
+    """The paths of what is written, each file replaced as a whole.
+
+    These are `table.csv`, `table.md`, `table.tex` and `report.html`, and where trials have what they show
+    `iou_by_class.csv` and `heat_map.csv`.
 
     Args:
         summary: as `table.summarise` gives it; table.csv is all of it, the others show the main metrics.
@@ -99,16 +105,23 @@ def write(
         folder: is made where it is missing.
         pictures: variant -> caption -> image file; they are put into the page, which needs no other file.
         study: the page's title; by default the folder's name.
+        overview: caption -> image file, of pictures of the whole study; they stand below the page's table.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    title, sheet = study or folder.resolve().name, sheet_of(summary, trials)
+    views = {"iou_by_class.csv": iou_by_class(trials), "heat_map.csv": heat_map(trials)}
     texts = {
         "table.csv": summary.to_csv(index=False, lineterminator="\n"),
         "table.md": markdown_table(summary, trials),
         "table.tex": _latex_table(summary, trials),
-        "report.html": html_page(study or folder.resolve().name, sheet_of(summary, trials), trials, pictures or {}),
+        "report.html": html_page(title, sheet, trials, pictures or {}, overview or {}),
+        **{name: view.to_csv(lineterminator="\n") for name, view in views.items() if not view.empty},
     }
     for name, text in texts.items():
         _replace(folder / name, text)
+    for name in views.keys() - texts.keys():
+        # What an earlier write left would stand beside a table that it does not belong to.
+        (folder / name).unlink(missing_ok=True)
     return [folder / name for name in texts]
 
 
@@ -142,14 +155,15 @@ def _width(column: tuple[str, list[str]]) -> int:
 
 
 def _wide(sheet: Sheet) -> Columns:
-    """Two columns a metric."""
+    """Two columns a metric, three where the paper prints figures."""
     columns = about_columns(sheet)
     for k, metric in enumerate(sheet.metrics):
         cells = [row.cells[k] for row in sheet.rows]
         differences = [
             joined(joined(c.difference, _short_verdict(sheet, c), by=" "), c.interval, c.detail, by="\n") for c in cells
         ]
-        columns += [(metric_header(metric), [cell.value for cell in cells]), (difference_header(sheet), differences)]
+        columns += [(metric_header(metric), [cell.value for cell in cells]), *published_columns(sheet, k)]
+        columns.append((difference_header(sheet), differences))
     return columns + (_stacked_cost(sheet) if sheet.several else cost_columns(sheet, "params", "time"))
 
 
@@ -158,15 +172,21 @@ def _narrow(sheet: Sheet) -> Columns:
     columns = about_columns(sheet)
     for k, metric in enumerate(sheet.metrics):
         stacked = [
-            joined(c.value, c.difference, c.interval, _short_verdict(sheet, c), c.detail, by="\n")
+            joined(c.value, _paper(c), c.difference, c.interval, _short_verdict(sheet, c), c.detail, by="\n")
             for c in (row.cells[k] for row in sheet.rows)
         ]
-        columns.append((f"{metric_header(metric)}\n{difference_header(sheet)}", stacked))
+        headers = (metric_header(metric), *(header for header, _ in published_columns(sheet, k)))
+        columns.append(("\n".join((*headers, difference_header(sheet))), stacked))
     return columns + _stacked_cost(sheet)
 
 
 def _stacked_cost(sheet: Sheet) -> Columns:
     return [("params\ntime", [f"{row.parameters}\n{row.wall_time}" for row in sheet.rows])]
+
+
+def _paper(cell: Cell) -> str:
+    """Named, as some cells of a stack have none."""
+    return f"paper {cell.published}" if cell.published else ""
 
 
 def _short_verdict(sheet: Sheet, cell: Cell) -> str:

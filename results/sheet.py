@@ -9,22 +9,23 @@ from typing import Any
 
 import pandas as pd
 
+from results.caption import caption
 from results.statistics import TESTABLE_FROM
-from results.table import CONTROL, FINISHED, MAIN_METRICS, METRICS, Metric, variants
+from results.table import CONTROL, FINISHED, MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric, variants
+from results.words import NOTHING, count, duration, joined, number, one_line
 
 Columns = list[tuple[str, list[str]]]  # header, and a text a row
 
-NOTHING = "–"
 TEXT_COLUMNS = ("variant", "what changed", "verdict")  # the others are numbers
-ONE_SEED_ADVICE = "one seed: no uncertainty; add --seeds 0 1 2"
 _ERROR_LENGTH = 300  # letters
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric of one variant, in words; `detail` is what qualifies the verdict."""
+    """One metric of one variant, in words; `published` is the paper's, `detail` is what qualifies the verdict."""
 
     value: str = NOTHING
+    published: str = ""
     difference: str = ""
     interval: str = ""
     verdict: str = ""
@@ -63,13 +64,14 @@ def sheet_of(summary: pd.DataFrame, trials: pd.DataFrame) -> Sheet:
         trials: as `table.load_trials` gives them.
     """
     names = set(summary.loc[summary["n"] > 0, "metric"])
-    metrics = [m for m in MAIN_METRICS if m.name in names] or [m for m in METRICS if m.name in names]
+    shown = (*MAIN_METRICS, *REQUESTED_METRICS)
+    metrics = [m for m in shown if m.name in names] or [m for m in METRICS if m.name in names]
     rows = [
         _row(variant, kind, delta, summary, trials[trials["variant"] == variant], metrics)
         for variant, kind, delta in variants(trials).itertuples(index=False)
     ]
     several = bool((summary["n"] > 1).any())
-    return Sheet(tuple(metrics), tuple(rows), several, tuple(_caption(metrics, rows, several)))
+    return Sheet(tuple(metrics), tuple(rows), several, tuple(caption(metrics, summary, trials)))
 
 
 def _row(
@@ -77,10 +79,8 @@ def _row(
 ) -> Row:
     finished = int((own["status"] == FINISHED).sum())
     numbers = {record["metric"]: record for record in summary[summary["variant"] == variant].to_dict("records")}
-    if finished:
-        cells = [_cell(numbers[metric.name], metric, finished) for metric in metrics]
-    else:
-        cells = [Cell(", ".join(own["status"].unique()))] * len(metrics)
+    nothing = NOTHING if finished else ", ".join(own["status"].unique())
+    cells = [_cell(numbers[metric.name], metric, finished, nothing) for metric in metrics]
     any_metric: dict[Any, Any] = next(iter(numbers.values()), {})
     return Row(
         variant=one_line(variant),
@@ -88,24 +88,26 @@ def _row(
         control=kind == CONTROL,
         n=finished,
         cells=tuple(cells),
-        parameters=_count(any_metric.get("parameters", math.nan)),
-        wall_time=_duration(any_metric.get("wall_time_s", math.nan)),
+        parameters=count(any_metric.get("parameters", math.nan)),
+        wall_time=duration(any_metric.get("wall_time_s", math.nan)),
         unfinished=(*_unfinished(own), *_notes(own)),
     )
 
 
-def _cell(numbers: Mapping[Any, Any], metric: Metric, finished: int) -> Cell:
+def _cell(numbers: Mapping[Any, Any], metric: Metric, finished: int, nothing: str) -> Cell:
     n, pairs = numbers["n"], numbers["pairs"]
+    # As printed: the metric's own decimals would cut the paper's or add to them.
+    published = "" if math.isnan(numbers["published"]) else str(numbers["published"])
     if not n:
-        return Cell()
-    value = _number(numbers["mean"], metric)
+        return Cell(nothing, published)
+    value = number(numbers["mean"], metric)
     if n > 1:
-        value += f" ± {_number(numbers['sd'], metric)}"
+        value += f" ± {number(numbers['sd'], metric)}"
     if n != finished:
         value += f" (n={n})"
-    difference = _number(numbers["difference"], metric, sign="+") if pairs else ""
-    interval = f"[{_number(numbers['ci_low'], metric)}, {_number(numbers['ci_high'], metric)}]" if pairs > 1 else ""
-    return Cell(value, difference, interval, numbers["verdict"], _detail(n, pairs, numbers["p_holm"]))
+    difference = number(numbers["difference"], metric, sign="+") if pairs else ""
+    interval = f"[{number(numbers['ci_low'], metric)}, {number(numbers['ci_high'], metric)}]" if pairs > 1 else ""
+    return Cell(value, published, difference, interval, numbers["verdict"], _detail(n, pairs, numbers["p_holm"]))
 
 
 def _detail(n: int, pairs: int, p_holm: float) -> str:
@@ -132,53 +134,6 @@ def _notes(own: pd.DataFrame) -> Iterator[str]:
         yield f"seed {seed}: {one_line(note)[:_ERROR_LENGTH]}"
 
 
-def _caption(metrics: Sequence[Metric], rows: Sequence[Row], several: bool) -> Iterator[str]:
-    arrows = [f"{_arrow(m)} {'lower' if m.lower_is_better else 'higher'} is better" for m in metrics]
-    if arrows:
-        yield ", ".join(dict.fromkeys(arrows))
-    if several:
-        yield "mean ± SD over seeds; Δ: mean difference from baseline, paired by seed [its 95 % interval]"
-    elif metrics:
-        yield ONE_SEED_ADVICE
-    if any(row.control for row in rows):
-        yield "at the bottom the controls: the floor and the ceiling between which the numbers above lie"
-
-
-def _arrow(metric: Metric) -> str:
-    return "↓" if metric.lower_is_better else "↑"
-
-
-def one_line(text: str) -> str:
-    """One line without control characters, which in an error's text could repaint a terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
-
-
-def _number(value: float, metric: Metric, sign: str = "-") -> str:
-    return f"{value:{sign}z.{metric.digits}f}".replace("-", "−")
-
-
-def _count(value: float) -> str:
-    """Three digits and a unit: 512, 198 k, 35.7 M."""
-    if math.isnan(value):
-        return NOTHING
-    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * unit:  # what three digits round up to the unit
-            return f"{value / unit:#.3g}".rstrip(".") + f" {name}"
-    return f"{value:.0f}"
-
-
-def _duration(seconds: float) -> str:
-    """0.4 s, 52 s, 1 m 52 s, 2 h 05 m."""
-    if math.isnan(seconds):
-        return NOTHING
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02} m"
-    return f"{minutes} m {rest:02} s" if minutes else f"{rest} s"
-
-
 def about_columns(sheet: Sheet) -> Columns:
     """What every rendering begins with: the variant, what it changes, its n."""
     return [
@@ -190,7 +145,13 @@ def about_columns(sheet: Sheet) -> Columns:
 
 def metric_header(metric: Metric) -> str:
     """The metric's name and an arrow to its good side."""
-    return f"{metric.name} {_arrow(metric)}"
+    return f"{metric.name} {metric.arrow}"
+
+
+def published_columns(sheet: Sheet, k: int) -> Columns:
+    """The paper's figures of the sheet's metric `k`; no column where it prints none."""
+    figures = [row.cells[k].published for row in sheet.rows]
+    return [(f"paper's {sheet.metrics[k].name}", [text or NOTHING for text in figures])] if any(figures) else []
 
 
 def difference_header(sheet: Sheet) -> str:
@@ -199,11 +160,11 @@ def difference_header(sheet: Sheet) -> str:
 
 
 def flat_columns(sheet: Sheet) -> Columns:
-    """One line a row: mean, difference and, where some variant has several seeds, verdict of each metric."""
+    """One line a row: of each metric the mean, the paper's figure, the difference and, with several seeds, verdict."""
     columns = about_columns(sheet)
     for k, metric in enumerate(sheet.metrics):
         cells = [row.cells[k] for row in sheet.rows]
-        columns.append((metric_header(metric), [cell.value for cell in cells]))
+        columns += [(metric_header(metric), [cell.value for cell in cells]), *published_columns(sheet, k)]
         columns.append((difference_header(sheet), [joined(cell.difference, cell.interval, by=" ") for cell in cells]))
         if sheet.several:
             columns.append(("verdict", [joined(cell.verdict, cell.detail) for cell in cells]))
@@ -216,8 +177,3 @@ def cost_columns(sheet: Sheet, parameters: str, wall_time: str) -> Columns:
         (parameters, [row.parameters for row in sheet.rows]),
         (wall_time, [row.wall_time for row in sheet.rows]),
     ]
-
-
-def joined(*texts: str, by: str = ", ") -> str:
-    """The texts that are not empty."""
-    return by.join(text for text in texts if text)

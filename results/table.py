@@ -1,12 +1,18 @@
-"""MLflow -> one tidy table: a row per trial (`load_trials`), then a row per variant and metric (`summarise`)."""
+"""MLflow -> one tidy table: a row per trial (`load_trials`), then a row per variant and metric (`summarise`).
+
+Beside it stand the views of one question each: the probes' mIoU by block and timestep (`heat_map`), the IoU by class,
+the Frechet distances by number of samples, and the pairs of variants whose order that number decides.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 
 BASELINE = "baseline"
 CONTROL = "control"
+PROBE = "probe"  # a cell of the heat map: one trial with one block and one timestep
 FINISHED = "FINISHED"
 
 TRIAL_COLUMNS = (
@@ -29,7 +36,7 @@ TRIAL_COLUMNS = (
 )
 SUMMARY_COLUMNS = (
     *("variant", "kind", "delta", "metric", "n", "failed", "mean", "sd"),
-    *("pairs", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "parameters", "wall_time_s"),
+    *("pairs", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "parameters", "wall_time_s", "published"),
 )
 _REQUIRED_TAGS = ("variant", "seed", "kind", "position")
 _PAGE = 1000  # runs a request
@@ -38,28 +45,49 @@ _NAMED_STUDIES = 20  # in the text of an error
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of merit: its name in MLflow, its good direction and the decimals that its spread deserves."""
+    """A figure of merit: its name in MLflow, its good direction and the decimals that its spread deserves.
+
+    Args:
+        features: of a Frechet distance, the length of its features; from as many samples or fewer their covariance
+            is singular. 0 for what is no Frechet distance.
+    """
 
     name: str
     lower_is_better: bool
     digits: int
+    features: int = 0
+
+    @property
+    def arrow(self) -> str:
+        """To the good side."""
+        return "↓" if self.lower_is_better else "↑"
 
 
 METRICS = (
-    Metric("fid_digits", lower_is_better=True, digits=1),
-    Metric("fid", lower_is_better=True, digits=2),
+    Metric("fid_digits", lower_is_better=True, digits=1, features=64),
+    Metric("fid", lower_is_better=True, digits=2, features=2048),
     Metric("kid", lower_is_better=True, digits=4),
     Metric("miou", lower_is_better=False, digits=3),
+    Metric("miou_reference", lower_is_better=False, digits=3),
     Metric("pixel_accuracy", lower_is_better=False, digits=3),
+    Metric("fid_digits_extrapolated", lower_is_better=True, digits=1),
+    Metric("fid_extrapolated", lower_is_better=True, digits=2),
 )
 MAIN_METRICS = METRICS[:4]  # what a table that is read shows; table.csv has them all
+REQUESTED_METRICS = METRICS[4:5]  # measured on request only, and then shown too
+FRECHET_METRICS = tuple(metric for metric in METRICS if metric.features)
+
+_UNTESTED = (CONTROL, PROBE)  # kinds that are compared with nothing
+_PUBLISHED = "published_"
+_IOU = "iou/"
 
 
 def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     """The trials of `study`, one row a trial, by position and seed.
 
     Columns: `TRIAL_COLUMNS`, then every metric's latest value under its own name (NaN where a trial has none), then
-    every setting as text under `params.<dotted name>`. Runs without a variant, seed, kind and position were made by
+    `published_<metric>`, what the paper prints for the trial's variant (NaN where it prints nothing), then every
+    setting as text under `params.<dotted name>`. Runs without a variant, seed, kind and position were made by
     hand and are left out. Of several runs of one variant and seed (a study whose settings were changed) those that
     the driver tagged `superseded` are left out, then the one that started last counts: two runs of a seed are not
     two seeds.
@@ -84,8 +112,9 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     }
     trials = pd.DataFrame(list(rows.values()))
     settings = sorted(name for name in trials.columns if name.startswith("params."))
-    metrics = sorted(set(trials.columns) - set(TRIAL_COLUMNS) - set(settings))
-    trials = trials.reindex(columns=[*TRIAL_COLUMNS, *metrics, *settings])
+    published = sorted(name for name in trials.columns if name.startswith(_PUBLISHED))
+    metrics = sorted(set(trials.columns) - {*TRIAL_COLUMNS, *published, *settings})
+    trials = trials.reindex(columns=[*TRIAL_COLUMNS, *metrics, *published, *settings])
     return trials.sort_values(["position", "seed"], kind="stable", ignore_index=True)
 
 
@@ -123,6 +152,7 @@ def _trial(run: Run) -> dict[str, Any]:
     tags = run.data.tags
     row: dict[str, Any] = {name: _unclipped(value) for name, value in run.data.metrics.items()}
     row |= {f"params.{name}": value for name, value in run.data.params.items()}
+    row |= {name: float(text) for name, text in tags.items() if name.startswith(_PUBLISHED)}
     row |= {name: tags.get(name, "") for name in TRIAL_COLUMNS}
     row |= {"seed": int(tags["seed"]), "position": int(tags["position"])}
     return row | {"status": run.info.status, "run_id": run.info.run_id}
@@ -139,12 +169,20 @@ def present_metrics(trials: pd.DataFrame, among: Sequence[Metric] = METRICS) -> 
 
 
 def variants(trials: pd.DataFrame) -> pd.DataFrame:
-    """The variants (variant, kind, delta) in a table's order: baseline, the others by position, the controls."""
-    first = trials.drop_duplicates("variant")
+    """The variants (variant, kind, delta) in a table's order: baseline, the others by position, the controls.
+
+    A probe is a cell of the heat map and no row, but for one of which a trial did not finish: it stands after the
+    variants, so that its failure is seen.
+    """
+    first = trials[(trials["kind"] != PROBE) | (trials["status"] != FINISHED)].drop_duplicates("variant")
     order = pd.DataFrame(
-        {"control": first["kind"] == CONTROL, "other": first["variant"] != BASELINE, "position": first["position"]}
+        {
+            "kind": first["kind"].map({PROBE: 1, CONTROL: 2}).fillna(0),
+            "other": first["variant"] != BASELINE,
+            "position": first["position"],
+        }
     )
-    ordered = first.loc[order.sort_values(["control", "other", "position"], kind="stable").index]
+    ordered = first.loc[order.sort_values(["kind", "other", "position"], kind="stable").index]
     return ordered[["variant", "kind", "delta"]].reset_index(drop=True)
 
 
@@ -153,8 +191,9 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
 
     `n` counts the finished trials with a finite value, `mean` and `sd` (ddof = 1) are over them; `pairs` counts the
     seeds that the baseline has too, and `difference`, its 95 % interval and `p` are over those. `p_holm` is corrected
-    across the variants of one metric. The baseline and the controls are not tested and have no verdict. `failed`
-    counts FAILED trials; `parameters` and `wall_time_s` (seconds) are means over finished trials.
+    across the variants of one metric. The baseline, controls and probes are not tested and have no verdict. `failed`
+    counts FAILED trials; `parameters` and `wall_time_s` (seconds) are means over finished trials; `published` is
+    what the paper prints, NaN where it prints nothing.
 
     Args:
         trials: as `load_trials` gives them.
@@ -164,7 +203,8 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     for about in variants(trials).to_dict("records"):
         own = trials[trials["variant"] == about["variant"]]
         for metric in metrics:
-            rows.append(about | {"metric": metric.name} | _statistics(own, trials, metric) | _cost(own))
+            published = {"published": _published(own, metric)}
+            rows.append(about | {"metric": metric.name} | _statistics(own, trials, metric) | _cost(own) | published)
     summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
     for name in summary["metric"].unique():
         of_metric = summary["metric"] == name
@@ -175,7 +215,7 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
 def _statistics(own: pd.DataFrame, trials: pd.DataFrame, metric: Metric) -> dict[str, Any]:
     values = _by_seed(own, metric)
     spread = {"n": len(values), "mean": values.mean(), "sd": values.std(ddof=1)}
-    if (own["kind"] == CONTROL).any() or (own["variant"] == BASELINE).any():
+    if own["kind"].isin(_UNTESTED).any() or (own["variant"] == BASELINE).any():
         return spread | dataclasses.asdict(Comparison(pairs=0)) | {"verdict": ""}
     baseline = _by_seed(trials[trials["variant"] == BASELINE], metric)
     comparison = compare(paired_differences(values, baseline))
@@ -194,3 +234,89 @@ def _cost(own: pd.DataFrame) -> dict[str, Any]:
     finished = own[own["status"] == FINISHED]
     cost = {name: finished[name].mean() if name in finished else math.nan for name in ("parameters", "wall_time_s")}
     return cost | {"failed": int((own["status"] == "FAILED").sum())}
+
+
+def _published(own: pd.DataFrame, metric: Metric) -> float:
+    name = f"{_PUBLISHED}{metric.name}"
+    # The trials that have it all have the same; max takes it past those that do not.
+    return float(own[name].max()) if name in own else math.nan
+
+
+def heat_map(trials: pd.DataFrame) -> pd.DataFrame:
+    """The mIoU of each block at each timestep alone: a row a block, a column a timestep, both rising.
+
+    A cell is the mean over the seeds of its finished probes, NaN where none has finished; empty without probes.
+
+    Args:
+        trials: as `load_trials` gives them.
+    """
+    settings = {"block": "params.segmentation.blocks", "timestep": "params.segmentation.timesteps"}
+    probes = trials[(trials["kind"] == PROBE) & (trials["status"] == FINISHED)]
+    probes = probes.reindex(columns=[*settings.values(), "miou"])
+    cells = {name: [_only(text) for text in probes[setting]] for name, setting in settings.items()}
+    measured = pd.DataFrame({**cells, "miou": probes["miou"].to_numpy(dtype=np.float64)})
+    means: pd.DataFrame = measured.pivot_table(index="block", columns="timestep", values="miou", aggfunc="mean")
+    return means
+
+
+def _only(text: str) -> int:
+    """The one number in a setting such as "[6]"."""
+    (number,) = json.loads(text)
+    return int(number)
+
+
+def iou_by_class(trials: pd.DataFrame) -> pd.DataFrame:
+    """The IoU of each class, mean over the seeds of the finished trials: a row a variant, a column a class.
+
+    The rows are in the order of `variants`; probes and those without any IoU are left out. NaN: the class occurs in
+    neither truth nor prediction.
+
+    Args:
+        trials: as `load_trials` gives them.
+    """
+    return _means(trials, [name for name in trials.columns if name.startswith(_IOU)]).rename(
+        columns=lambda name: name.removeprefix(_IOU)
+    )
+
+
+def fid_by_samples(trials: pd.DataFrame) -> pd.DataFrame:
+    """The Frechet distances by number of samples, mean over the seeds of the finished trials: a row a variant.
+
+    Columns: `samples`, then of each distance that there is `<metric>_half` (from half the samples), `<metric>` and
+    `<metric>_extrapolated` (to infinitely many). The rows are in the order of `variants`; those without any are
+    left out.
+
+    Args:
+        trials: as `load_trials` gives them.
+    """
+    present = [metric.name for metric in FRECHET_METRICS if f"{metric.name}_extrapolated" in trials]
+    names = [f"{name}{suffix}" for name in present for suffix in ("_half", "", "_extrapolated")]
+    return _means(trials, ["samples", *names] if names else [])
+
+
+def _means(trials: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The means of some metrics over the finished trials of each variant, without what has no value at all."""
+    listed = variants(trials).query("kind != @PROBE")["variant"]
+    finished = trials.loc[trials["status"] == FINISHED, ["variant", *names]]
+    means = finished.groupby("variant").mean().reindex(listed)
+    return means.dropna(how="all").dropna(axis="columns", how="all")
+
+
+def ranking_flips(summary: pd.DataFrame, metric: str) -> list[tuple[str, str]]:
+    """The pairs of variants that change places where a Frechet distance is extrapolated to infinitely many samples.
+
+    Their order by mean of `metric` is opposite to that by mean of `<metric>_extrapolated`: which of the two is
+    better depends on the number of samples. Controls and probes are not compared.
+
+    Args:
+        summary: as `summarise` gives it.
+        metric: a metric's name.
+
+    Source: Chong & Forsyth 2020 (arXiv:1911.07023): FID is biased at finite N, by an amount that depends on the model.
+    """
+    compared = summary[~summary["kind"].isin(_UNTESTED)]
+    at_n, extrapolated = (
+        compared[compared["metric"] == name].set_index("variant")["mean"] for name in (metric, f"{metric}_extrapolated")
+    )
+    both = [variant for variant in at_n.index if variant in extrapolated.index]
+    return [(a, b) for a, b in combinations(both, 2) if (at_n[a] - at_n[b]) * (extrapolated[a] - extrapolated[b]) < 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trainables.config import Config, Data, Diffusion, Sampling, Segmentation, Training, UNet
+from trainables.config import Config, Data, Diffusion, Fid, Pretrained, Sampling, Segmentation, Training, UNet
 
 
 def quick() -> Config:
@@ -39,4 +39,79 @@ def quick() -> Config:
     )
 
 
-PRESETS: dict[str, Callable[[], Config]] = {"quick": quick}
+def paper() -> Config:
+    """The study's Table 1: MNIST at 32x32, 50 epochs, T = 1000, three samplings of each model. For a GPU."""
+    return Config(
+        data=Data(dataset="mnist", image_size=32),
+        unet=PAPER_UNET,
+        diffusion=Diffusion(timesteps=1000, beta_schedule="linear"),
+        training=_paper_training(epochs=50, images=60_000),
+        sampling=Sampling(sampler="ddpm", sampling_steps=1000, sampling_repeats=3, samples=5000, batch_size=1000),
+        fid=Fid(metrics=("fid", "kid", "fid_digits")),
+        segmentation=Segmentation(blocks=(6, 7, 8, 9), timesteps=(50, 150, 250), label_images=100),
+    )
+
+
+def voc() -> Config:
+    """The study's section 5.1: the DDPM on PASCAL VOC 2012 at 32x32, 1000 epochs, and its samples. For a GPU."""
+    return Config(
+        data=Data(dataset="voc", image_size=32),
+        unet=PAPER_UNET,
+        diffusion=Diffusion(timesteps=1000, beta_schedule="linear"),
+        training=_paper_training(epochs=1000, images=1464),
+        # As many as there are held-out photographs to compare with, so the FID is a smoke value: say so.
+        sampling=Sampling(sampler="ddpm", sampling_steps=1000, sampling_repeats=3, samples=700, batch_size=700),
+        fid=Fid(metrics=("fid", "kid")),
+        segmentation=Segmentation(blocks=(6, 7, 8, 9), timesteps=(50, 150, 250), label_images=20),
+    )
+
+
+def paper_segmentation() -> Config:
+    """The study's section 5.2: segmentation of PASCAL VOC 2012 with the features of `voc`'s DDPM. For a GPU."""
+    return voc().model_copy(update={"stages": ("segmentation",)})
+
+
+def quick_segmentation() -> Config:
+    """Segmentation of real digits with the features of `quick`'s DDPM, on two CPU cores."""
+    return quick().model_copy(update={"stages": ("segmentation",)})
+
+
+def bedroom() -> Config:
+    """The study's last check: Bedroom-28 with the features of guided-diffusion's LSUN model. For a GPU."""
+    return Config(
+        stages=("segmentation",),
+        data=Data(dataset="bedroom28", image_size=256),
+        pretrained=Pretrained(),
+        diffusion=Diffusion(timesteps=1000, beta_schedule="linear"),
+        segmentation=Segmentation(
+            blocks=(5, 6, 7, 8, 12),
+            timesteps=(50, 150, 250),
+            label_images=40,
+            validation_images=0,
+            held_out_images=20,
+            miou_rules=("void_masked", "reference"),
+        ),
+    )
+
+
+# Up blocks 6, 7, 8 and 9 put out 256, 128, 64 and 64 channels: 1536 at three timesteps.
+PAPER_UNET = UNet(base_channels=64, channel_mults=(1, 2, 4, 8), attention_resolutions=(16, 8, 4))
+
+
+def _paper_training(epochs: int, images: int) -> Training:
+    return Training(
+        train_steps=epochs * images // 128,
+        batch_size=128,
+        learning_rate=2e-4,
+        warmup_steps=500,
+        ema_decay=0.999,
+        precision="bf16",
+    )
+
+
+ABLATIONS: dict[str, Callable[[], Config]] = {"quick": quick, "paper": paper, "voc": voc}
+SEGMENTATION: dict[str, Callable[[], Config]] = {
+    "quick": quick_segmentation,
+    "paper": paper_segmentation,
+    "bedroom": bedroom,
+}

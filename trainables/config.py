@@ -26,10 +26,11 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_truth_values(cls, values: Any) -> Any:
-        """No setting is a truth value yet, and pydantic would take one for 0 or 1."""
+    def _truth_values_where_they_belong(cls, values: Any) -> Any:
+        """Pydantic would take a truth value for 0 or 1."""
         for name, value in values.items() if isinstance(values, Mapping) else ():
-            if isinstance(value, bool):
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field and field.annotation is not bool:
                 raise ValueError(f"{name} must not be true or false, but got {value!r}")
         return values
 
@@ -37,7 +38,7 @@ class Section(BaseModel):
 class Data(Section):
     """The dataset and the size that its images are brought to."""
 
-    dataset: Literal["digits"] = "digits"
+    dataset: Literal["digits", "mnist", "voc", "folder", "bedroom28"] = "digits"
     image_size: int = Field(default=16, ge=8, le=1024)  # pixels; images are square
 
 
@@ -74,6 +75,31 @@ class UNet(Section):
         """The output channels of up block `block`: the width of the next finer level, base_channels at the last."""
         level = 2 * self.levels + 1 - block
         return self.level_channels[level - 1] if level else self.base_channels
+
+
+class Pretrained(Section):
+    """A U-Net of guided-diffusion's with the weights of a checkpoint; the names are that project's flags."""
+
+    # The checkpoint's SHA-256; random: an untrained control.
+    weights: str = Field(default="random", pattern="^(random|[0-9a-f]{64})$")
+    num_channels: int = Field(default=256, ge=32, multiple_of=32)
+    num_res_blocks: int = Field(default=2, ge=1)
+    channel_mult: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 1, 2, 2, 4, 4), min_length=1)
+    attention_resolutions: tuple[Annotated[int, Field(ge=1)], ...] = (32, 16, 8)  # pixels
+    num_head_channels: int = Field(default=64, ge=1)
+    resblock_updown: bool = True
+    use_scale_shift_norm: bool = True
+    learn_sigma: bool = True
+
+    @property
+    def output_blocks(self) -> int:
+        """The number of output blocks; they are counted from 0."""
+        return len(self.channel_mult) * (self.num_res_blocks + 1)
+
+    def output_block_channels(self, block: int) -> int:
+        """The channels that output block `block` puts out."""
+        level = len(self.channel_mult) - 1 - block // (self.num_res_blocks + 1)
+        return self.num_channels * self.channel_mult[level]
 
 
 class Diffusion(Section):
@@ -121,7 +147,8 @@ class Sampling(Section):
 class Fid(Section):
     """The Frechet distances to measure."""
 
-    metrics: tuple[Literal["fid_digits"], ...] = Field(default=("fid_digits",), min_length=1)
+    metrics: tuple[Literal["fid_digits", "fid", "kid"], ...] = Field(default=("fid_digits",), min_length=1)
+    reference_images: int = Field(default=0, ge=0)  # of the training images; 0: all of them
 
 
 class Segmentation(Section):
@@ -131,11 +158,15 @@ class Segmentation(Section):
     blocks: tuple[int, ...] = Field(default=(6, 7, 8, 9), min_length=1)
     timesteps: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50, 150, 250), min_length=1)
     label_images: int = Field(default=40, ge=1)
+    validation_images: int = Field(default=20, ge=0)  # labelled, not trained on; only the loss on them is measured
+    held_out_images: int = Field(default=500, ge=1)  # scored; the same for every seed
     ensemble_size: int = Field(default=10, ge=1)
-    hidden_channels: tuple[Annotated[int, Field(ge=1)], ...] = (128, 32)
+    hidden_channels: tuple[Annotated[int, Field(ge=1)], ...] = (128, 32)  # the reference: (256, 128) from 30 classes on
+    pixel_order: Literal["shuffled", "by_image"] = "shuffled"  # by_image: a batch is of one image
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=64, ge=2)  # pixels
     learning_rate: float = Field(default=1e-3, gt=0)
+    miou_rules: tuple[Literal["void_masked", "reference"], ...] = Field(default=("void_masked",), min_length=1)
 
 
 class Config(Section):
@@ -145,6 +176,7 @@ class Config(Section):
     stages: tuple[Literal["fid", "segmentation"], ...] = Field(default=("fid", "segmentation"), min_length=1)
     data: Data = Data()
     unet: UNet = UNet()
+    pretrained: Pretrained | None = None  # in place of `unet`, which is then not looked at
     diffusion: Diffusion = Diffusion()
     training: Training = Training()
     sampling: Sampling = Sampling()
@@ -159,6 +191,33 @@ class Config(Section):
 
 
 def _contradictions(config: Config) -> Iterator[str]:
+    yield from _unet_contradictions(config) if config.pretrained is None else _pretrained_contradictions(config)
+    last = config.diffusion.timesteps - 1
+    for t in config.segmentation.timesteps:
+        if t > last:
+            yield f"segmentation.timesteps must be at most {last} (diffusion.timesteps - 1), but got {t}"
+    flat = flatten(config)
+    for name in _WITHOUT_REPETITION:
+        if len(set(flat[name])) < len(flat[name]):
+            yield f"{name} must not repeat a value, but got {list(flat[name])}"
+    if config.sampling.sampling_steps > config.diffusion.timesteps:
+        yield (
+            f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "
+            f"but got {config.sampling.sampling_steps}"
+        )
+
+
+_WITHOUT_REPETITION = (
+    "stages",
+    "unet.attention_resolutions",
+    "fid.metrics",
+    "segmentation.blocks",
+    "segmentation.timesteps",
+    "segmentation.miou_rules",
+)
+
+
+def _unet_contradictions(config: Config) -> Iterator[str]:
     unet, size = config.unet, config.data.image_size
     coarsest = 2 ** (unet.levels - 1)
     if size % coarsest:
@@ -175,22 +234,29 @@ def _contradictions(config: Config) -> Iterator[str]:
             channels = unet.level_channels[resolutions.index(resolution)]
             heads = unet.attention_heads
             yield f"unet.attention_heads must divide {channels}, the channels at {resolution}, but got {heads}"
-    last = config.diffusion.timesteps - 1
-    for t in config.segmentation.timesteps:
-        if t > last:
-            yield f"segmentation.timesteps must be at most {last} (diffusion.timesteps - 1), but got {t}"
     for block in config.segmentation.blocks:
         if block not in unet.up_blocks:
             yield f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, but got {block}"
-    flat = flatten(config)
-    for name in ("stages", "unet.attention_resolutions", "segmentation.blocks", "segmentation.timesteps"):
-        if len(set(flat[name])) < len(flat[name]):
-            yield f"{name} must not repeat a value, but got {list(flat[name])}"
-    if config.sampling.sampling_steps > config.diffusion.timesteps:
-        yield (
-            f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "
-            f"but got {config.sampling.sampling_steps}"
-        )
+
+
+def _pretrained_contradictions(config: Config) -> Iterator[str]:
+    assert config.pretrained is not None
+    if config.stages != ("segmentation",):
+        yield f"stages must be [segmentation] with a pretrained network, but got {list(config.stages)}"
+    coarsest = 2 ** (len(config.pretrained.channel_mult) - 1)
+    if config.data.image_size % coarsest:
+        yield f"data.image_size must be a multiple of {coarsest}, but got {config.data.image_size}"
+    heads, channels = config.pretrained.num_head_channels, config.pretrained.num_channels
+    if channels % heads:
+        yield f"pretrained.num_head_channels must divide {channels}, pretrained.num_channels, but got {heads}"
+    resolutions = [config.data.image_size // 2**level for level in range(len(config.pretrained.channel_mult))]
+    for resolution in config.pretrained.attention_resolutions:
+        if resolution not in resolutions:
+            yield f"pretrained.attention_resolutions must be among {resolutions}, but got {resolution}"
+    for block in config.segmentation.blocks:
+        if not 0 <= block < config.pretrained.output_blocks:
+            last = config.pretrained.output_blocks - 1
+            yield f"segmentation.blocks must be among the output blocks 0 to {last}, but got {block}"
 
 
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -210,13 +276,14 @@ def apply(config: Config, overrides: Overrides) -> Config:
             each other.
     """
     tree = config.model_dump()
-    known = flatten(config)
+    known = flatten(config) | flatten(Pretrained(), "pretrained.")
     for name, value in overrides.items():
         if name not in known:
             raise ConfigError(_unknown_setting(name, list(known)))
         *sections, leaf = name.split(".")
         node = tree
         for section in sections:
+            node[section] = node[section] or {}  # a pretrained network where there was none
             node = node[section]
         node[leaf] = value
     try:

@@ -18,37 +18,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
 
 from trainables.checkpoints import Checkpoints
 from trainables.claims import Claims
 from trainables.config import Config
-from trainables.data import Dataset, load
-from trainables.diffusion.process import Process
-from trainables.evaluation import pixel_classifier
-from trainables.evaluation.features import FeatureMaps, pixel_features, unet_features
-from trainables.evaluation.fid import DigitsFid
-from trainables.evaluation.miou import confusion, scores
+from trainables.data import load
+from trainables.inputs import NOWHERE, Inputs
+from trainables.making import Maker, Making, Write
 from trainables.progress import Progress
-from trainables.randomness import generator
-from trainables.sampling import draw
 from trainables.stages import stage_keys
 from trainables.store import Artefact, Store
-from trainables.training import Trainer, build
-from trainables.unet.unet import UNet
 
 HISTORY = "history.json"  # what the stage logged, with its steps
-SHOWN_MASKS = 8  # held-out images whose masks are kept for the pictures
 STORE_PATIENCE_S = 600.0  # how long a trial waits for a store that is full or away
 STORE_RETRY_S = 5.0
 CLAIM_RETRY_S = (0.3, 1.0)  # at random between these, so that two claimers do not go on meeting
 
 T = TypeVar("T")
-Write = Callable[[Path], None]
-Making = Generator[Progress, None, Write]
 
 
 @dataclass
@@ -65,15 +52,20 @@ class Record:
 
 
 def run_trial(
-    config: Config, store: Store, device: str = "cpu", checkpoint_interval_s: float = 60.0
+    config: Config,
+    store: Store,
+    device: str = "cpu",
+    checkpoint_interval_s: float = 60.0,
+    inputs: Inputs = NOWHERE,
 ) -> Generator[Record, None, None]:
     """The records of one trial. The last one's `result` has `metrics`, `artefacts` (keys) and `wall_time_s` by stage.
 
     Raises:
+        DataError: the data, a checkpoint or a metric's network are not there or cannot be used.
         Diverged: the training's loss is not finite.
         OSError: the store stayed full or away.
     """
-    trial = Trial(config, store, torch.device(device), checkpoint_interval_s)
+    trial = Trial(config, store, torch.device(device), checkpoint_interval_s, inputs)
     for stage in trial.keys:
         for progress in trial.made(stage):
             yield Record(stage, **vars(progress))
@@ -83,19 +75,20 @@ def run_trial(
 class Trial:
     """The stages of one trial on one device."""
 
-    def __init__(self, config: Config, store: Store, device: torch.device, checkpoint_interval_s: float = 60.0) -> None:
-        self.config, self.store, self.device = config, store, device
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        device: torch.device,
+        checkpoint_interval_s: float = 60.0,
+        inputs: Inputs = NOWHERE,
+    ) -> None:
+        self.store, self.device = store, device
         self.checkpoint_interval_s, self.claims = checkpoint_interval_s, Claims(store)
-        self.data: Dataset = load(config.data)
-        self.keys = stage_keys(config, self.data.about)
+        data = load(config.data, inputs.data_root)
+        self.keys = stage_keys(config, data.about)
         self.artefacts: dict[str, Artefact] = {}
-        self.parts = 1  # that a batch is computed in, where the GPU's memory is short
-        self._makers: dict[str, Callable[[Checkpoints], Making]] = {
-            "ddpm": self._ddpm,
-            "samples": self._samples,
-            "fid": self._fid,
-            "segmentation": self._segmentation,
-        }
+        self.maker = Maker(config, data, device, inputs, self.artefacts)
 
     def made(self, stage: str) -> Generator[Progress, None, None]:
         """Progress until `stage` is in the store: found there, made here, or made by another trial that needs it too.
@@ -136,8 +129,8 @@ class Trial:
         except StopIteration as end:
             write: Write = end.value
         facts["wall_time_s"] = time.monotonic() - start
-        if self.parts > 1:
-            facts["note"] = f"GPU out of memory: each batch in {self.parts} parts, their gradients added up"
+        if self.maker.parts > 1:
+            facts["note"] = f"GPU out of memory: each batch in {self.maker.parts} parts, their gradients added up"
         checkpoints.wait()
         yield from self._patiently(partial(self._publish, stage, facts, write, history))
         checkpoints.clear()
@@ -150,14 +143,14 @@ class Trial:
     def _made_in_parts(self, stage: str, checkpoints: Checkpoints) -> Making:
         """The stage's making; if the GPU's memory is short, once more with each batch in two parts."""
         try:
-            return (yield from self._makers[stage](checkpoints))
+            return (yield from self.maker.make(stage, checkpoints))
         except torch.OutOfMemoryError:
-            if self.parts > 1:
+            if self.maker.parts > 1:
                 raise
-            self.parts = 2
+            self.maker.parts = 2
         torch.cuda.empty_cache()
         yield Progress(0, 1, note="GPU out of memory: once more, each batch in 2 parts")
-        return (yield from self._makers[stage](checkpoints))
+        return (yield from self.maker.make(stage, checkpoints))
 
     def _patiently(self, action: Callable[[], T]) -> Generator[Progress, None, T]:
         """The action's result; while the store is full or away, again and again for a while, and saying so."""
@@ -187,118 +180,6 @@ class Trial:
             "machine": "; ".join(dict.fromkeys(f"{fact['machine']}, {fact['device']}" for fact in facts)),
             "note": "; ".join(dict.fromkeys(fact["note"] for fact in facts if "note" in fact)),
         }
-
-    def _ddpm(self, checkpoints: Checkpoints) -> Making:
-        trainer = Trainer(self.config, self.data.train.to(self.device), self.parts)
-        yield from trainer.run(checkpoints)
-        weights = {name: v.contiguous() for name, v in trainer.ema.state_dict().items()}
-
-        def write(folder: Path) -> None:
-            # By way of memory: the library's own file writer reports a full disk as something other than an OSError.
-            (folder / "ema.safetensors").write_bytes(save(weights))
-
-        return write
-
-    def _model(self) -> UNet:
-        model = build(self.config, self.data.about.image_channels, self.device)
-        model.load_state_dict(load_file(self.artefacts["ddpm"] / "ema.safetensors", device=str(self.device)))
-        return model.requires_grad_(False).eval()
-
-    def _samples(self, checkpoints: Checkpoints) -> Making:
-        sampling = self.config.sampling
-        if sampling.source == "held_out":
-            # Real images, as many as a model draws: what the metric says of a perfect model at this sample count.
-            chosen = torch.randperm(len(self.data.held_out), generator=generator(self.config.seed, "held out"))
-            real = self.data.held_out[chosen[: sampling.samples]][None].numpy()
-            return lambda folder: np.save(folder / "samples.npy", real)
-        model = InParts(self._model(), self.parts)
-        drawn = yield from draw(self.config, model, self.data.train.shape[1:], self.device, checkpoints)
-
-        def write(folder: Path) -> None:
-            np.save(folder / "samples.npy", drawn.samples(sampling.sampling_repeats))
-            frames, timesteps = np.stack(drawn.frames), np.array(drawn.timesteps)
-            np.savez(folder / "denoising.npz", frames=frames, timesteps=timesteps)
-
-        return write
-
-    def _fid(self, checkpoints: Checkpoints) -> Making:
-        samples = torch.from_numpy(np.load(self.artefacts["samples"] / "samples.npy"))
-        fid = DigitsFid(self.data.train.to(self.device))
-        values = []
-        for repeat, images in enumerate(samples, start=1):
-            values.append(fid(images.to(self.device)))
-            yield Progress(repeat, len(samples))
-        # Repeats of one model are averaged, not taken for replicates: their spread is the sampling's alone.
-        metrics = {"fid_digits": float(np.mean(values)), "fid_digits_repeats_sd": float(np.std(values, ddof=0))}
-
-        def write(folder: Path) -> None:
-            _write_json(folder / "metrics.json", metrics)
-            _write_json(folder / "repeats.json", values)
-
-        return write
-
-    def _segmentation(self, checkpoints: Checkpoints) -> Making:
-        config, about = self.config.segmentation, self.data.about
-        chosen = torch.randperm(len(self.data.label_images), generator=generator(self.config.seed, "labels"))
-        chosen = chosen[: config.label_images]
-        masks = self.data.label_masks[chosen].to(self.device)
-        maps = yield from self._feature_maps(self.data.label_images[chosen])
-        trainer = pixel_classifier.Trainer(
-            maps, masks, len(about.class_names), about.ignore_index, config, self.config.seed
-        )
-        ensemble = yield from trainer.run(checkpoints)
-        held_out = yield from self._feature_maps(self.data.held_out)
-        return (yield from self._score(ensemble, held_out))
-
-    def _score(self, ensemble: pixel_classifier.Ensemble, maps: FeatureMaps) -> Making:
-        about, truth = self.data.about, self.data.held_out_masks
-        classes = len(about.class_names)
-        counts, shown = torch.zeros(classes, classes, dtype=torch.int64), []
-        for i, mask in enumerate(truth):
-            predicted = pixel_classifier.vote(ensemble.predict(maps, i), classes).cpu()
-            counts += confusion(mask, predicted, classes, about.ignore_index)
-            if i < SHOWN_MASKS:
-                shown.append(predicted.to(torch.uint8).numpy())
-            yield Progress(i + 1, len(truth))
-        result = scores(counts)
-
-        def write(folder: Path) -> None:
-            _write_json(folder / "metrics.json", {"miou": result.miou, "pixel_accuracy": result.pixel_accuracy})
-            _write_json(folder / "iou.json", dict(zip(about.class_names, result.iou, strict=True)))
-            np.savez(
-                folder / "masks.npz",
-                images=self.data.held_out[:SHOWN_MASKS].numpy(),
-                truth=truth[:SHOWN_MASKS].numpy(),
-                predicted=np.stack(shown),
-                class_names=np.array(about.class_names),
-                ignore_index=about.ignore_index,
-            )
-
-        return write
-
-    def _feature_maps(self, images: Tensor) -> Generator[Progress, None, FeatureMaps]:
-        images = images.to(self.device)
-        config = self.config.segmentation
-        if config.features == "pixels":
-            return pixel_features(images)
-        process = Process(self.config.diffusion).to(self.device)
-        return (yield from unet_features(self._model(), process, images, config, self.config.seed, self.parts))
-
-
-class InParts(nn.Module):
-    """A network that takes its batch in `parts`, one after the other: less memory, the same output."""
-
-    def __init__(self, network: nn.Module, parts: int) -> None:
-        super().__init__()
-        self.network, self.parts = network, parts
-
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """The network's output, (B, C, H, W)."""
-        if self.parts == 1:
-            return self.network(x_t, t)
-        parts = min(self.parts, len(x_t))
-        halves = zip(x_t.tensor_split(parts), t.tensor_split(parts), strict=True)
-        return torch.cat([self.network(x, at) for x, at in halves])
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-COMMAND = [sys.executable, "-m", "orchestrator.run", "ablations"]
+COMMAND = [sys.executable, "-m", "orchestrator.run"]
 MARK = "ABLATION_TEST_MARK"
 
 
@@ -24,10 +24,11 @@ def offline() -> list[str]:
 
 @dataclass
 class Command:
-    """`ablations` on one storage folder, as often as a test likes."""
+    """A command on one storage folder, as often as a test likes."""
 
     storage: Path
     words: list[str]
+    name: str = "ablations"
     environment: dict[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -35,7 +36,7 @@ class Command:
         """Runs it to its end."""
         before = [] if network else offline()
         return subprocess.run(
-            [*before, *COMMAND, "--storage", str(self.storage), *self.words, *more],
+            [*before, *COMMAND, self.name, "--storage", str(self.storage), *self.words, *more],
             capture_output=True, text=True, timeout=280, check=False, env=self._environment(),
         )  # fmt: skip
 
@@ -44,7 +45,7 @@ class Command:
         self.storage.mkdir(exist_ok=True)
         with self.out.open("a") as out:
             return subprocess.Popen(
-                [*COMMAND, "--storage", str(self.storage), *self.words, *more],
+                [*COMMAND, self.name, "--storage", str(self.storage), *self.words, *more],
                 stdout=out, stderr=out, env=self._environment(), start_new_session=True,
             )  # fmt: skip
 
@@ -82,4 +83,4 @@ class Command:
 @pytest.fixture(scope="session")
 def commands(tiny_words):
     """Makes commands of the tiny study on a storage folder."""
-    return lambda storage, *more: Command(storage, [*tiny_words, *more])
+    return lambda storage, *more, name="ablations": Command(storage, [*tiny_words, *more], name)

@@ -4,11 +4,14 @@ import pytest
 
 from orchestrator import plan
 from orchestrator.errors import UsageError
+from orchestrator.session import makers_first
 from search_spaces.ablations import CONTROLS, VARIANTS
+from search_spaces.segmentation import CONFIGURATIONS
+from search_spaces.spaces import ABLATIONS, SEGMENTATION
 
 
-def study(tiny, variants=VARIANTS, seeds=(0,), **kwargs):
-    return plan.build("quick", seeds, tiny, variants, **kwargs)
+def study(tiny, new=(), space=ABLATIONS, **kwargs):
+    return plan.build(plan.Request(space, settings=tiny, new=list(new), **kwargs))
 
 
 def test_every_variant_and_control_has_a_trial_for_each_seed(tiny):
@@ -50,12 +53,12 @@ def test_a_control_of_a_stage_that_the_study_leaves_out_is_left_out_too(tiny):
         ({"unet.norm": "adagn"}, "the same as variant adagn"),
         ({"unet.nrom": "adagn"}, "did you mean unet.norm"),
         ({"segmentation.timesteps": [1000]}, "at most 999"),
-        ({"segmentation.label_images": 201}, "at most 200"),
+        ({"segmentation.label_images": 181}, "at most 200"),
     ],
 )
 def test_a_variant_that_cannot_be_is_named_with_the_reason(tiny, delta, said):
     with pytest.raises(UsageError, match=f"variant mine: .*{said}"):
-        study(tiny, VARIANTS | {"mine": delta})
+        study(tiny, [("mine", delta)])
 
 
 def test_a_baseline_setting_that_makes_a_variant_void_names_the_variant(tiny):
@@ -106,3 +109,51 @@ def test_the_seed_is_not_a_setting_of_a_variant():
         plan.with_new(VARIANTS, [("mine", {"seed": 3})])
     with pytest.raises(UsageError, match="--seeds"):
         plan.parse_settings(["seed=3"])
+
+
+def test_a_segmentation_study_trains_one_ddpm_for_all_its_configurations(tiny):
+    trials = study(
+        tiny | {"segmentation.blocks": [4, 5]}, space=SEGMENTATION, chosen=["by_image", "one_timestep"]
+    ).trials
+    trained = {t.variant: t.stages["ddpm"] for t in trials if "ddpm" in t.stages and t.kind == "variant"}
+    assert set(trained) == {"baseline", "by_image", "one_timestep"}
+    assert len(set(trained.values())) == 1
+    assert {t.variant for t in trials if t.kind == "control"} == {"untrained", "raw_pixels"}
+    assert {stage for t in trials for stage in t.stages} == {"ddpm", "segmentation"}
+
+
+def test_a_heat_map_has_a_trial_for_each_block_and_timestep_alone(tiny):
+    cells = [
+        t for t in study(tiny, space=SEGMENTATION, chosen=["by_image"], heat_map=(10, 500)).trials if t.kind == "probe"
+    ]
+    assert [t.variant for t in cells] == ["block4-t10", "block4-t500", "block5-t10", "block5-t500"]
+    assert cells[1].config.segmentation.blocks == (4,)
+    assert cells[1].config.segmentation.timesteps == (500,)
+
+
+def test_a_ddpm_is_shared_by_both_kinds_of_study(tiny):
+    ablations, segmentation = (
+        next(t for t in study(tiny, space=space, chosen=["baseline"]).trials if t.variant == "baseline")
+        for space in (ABLATIONS, SEGMENTATION)
+    )
+    assert ablations.stages["ddpm"] == segmentation.stages["ddpm"]
+
+
+@pytest.mark.parametrize("preset", CONFIGURATIONS)
+def test_every_preset_has_its_configurations(preset):
+    assert "baseline" in CONFIGURATIONS[preset]
+    assert len(CONFIGURATIONS[preset]) >= 8
+
+
+def test_the_papers_figures_stand_beside_its_preset_only(tiny):
+    paper = study({}, preset="paper").trials
+    assert {t.variant: dict(t.published) for t in paper if t.published}["convnext"] == {"fid": 44.001}
+    assert not any(t.published for t in study({"training.train_steps": 5}, preset="paper").trials)
+    assert not any(t.published for t in study(tiny).trials)
+
+
+def test_trials_that_train_a_ddpm_of_their_own_come_first(tiny):
+    trials = study(tiny, space=SEGMENTATION, chosen=["by_image", "one_member"], seeds=[0, 1]).trials
+    ordered = makers_first(trials)
+    assert sorted(t.name for t in ordered) == sorted(t.name for t in trials)
+    assert [t.name for t in ordered[:4]] == ["baseline-seed0", "untrained-seed0", "baseline-seed1", "untrained-seed1"]

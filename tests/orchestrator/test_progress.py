@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import plan, progress
-from search_spaces.ablations import VARIANTS
+from search_spaces.spaces import ABLATIONS
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 
 @pytest.fixture
 def board():
-    trials = plan.build("quick", [0], {}, VARIANTS, ["cosine"]).trials
+    trials = plan.build(plan.Request(ABLATIONS, chosen=["cosine"])).trials
     clock = Clock()
     board = progress.Board(trials, io.StringIO(), clock)
     return board, clock, trials

@@ -23,7 +23,7 @@ def refused(words, capsys) -> str:
     ("words", "said"),
     [
         (["--variants", "adagm"], "unknown variant 'adagm'; allowed: baseline, adagn"),
-        (["--preset", "slow"], "unknown preset 'slow'; allowed: quick"),
+        (["--preset", "slow"], "unknown preset 'slow' of ablations; allowed: quick"),
         (["--set", "unet.base_chanels=48"], "did you mean unet.base_channels"),
         (["--set", "unet.base_channels=many"], "unet.base_channels"),
         (["--set", "unet.base_channels=48.5"], "unet.base_channels"),
@@ -33,7 +33,7 @@ def refused(words, capsys) -> str:
         (["--set", "unet=3"], "unet"),
         (["--set", "segmentation.timesteps=[50, 1000]"], "at most 999"),
         (["--set", "segmentation.blocks=[9]"], "[5, 6, 7]"),
-        (["--set", "segmentation.label_images=201"], "at most 200"),
+        (["--set", "segmentation.label_images=181"], "at most 200"),
         (["--set", "sampling.samples=501"], "at most 500"),
         (["--set", "data.image_size=18"], "multiple of 4"),
         (["--variant", "x"], "--variant"),
@@ -62,6 +62,7 @@ def refused(words, capsys) -> str:
         (["--storage", ""], "--storage: must be a folder"),
         (["--store", "nowhere://x"], "--store: must be a folder or a URI that fsspec opens"),
         (["--frobnicate"], "--frobnicate"),
+        (["--dataset", "cifar"], "data.dataset"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(words, said, capsys, tmp_path, monkeypatch):
@@ -115,3 +116,13 @@ def test_a_dry_run_shows_every_trial_and_writes_nothing(tmp_path, monkeypatch, c
 def test_a_report_of_no_study_is_refused(tmp_path, capsys):
     assert main(["report", "nothing", "--storage", str(tmp_path)]) == 2
     assert "no study" in capsys.readouterr().err
+
+
+def test_data_that_are_not_there_are_refused_with_the_places_where_they_were_expected(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["segmentation", "--preset", "paper", "--dataset", "voc", "--data-root", "not-there"]
+    assert main(words) == 2
+    first, *places = capsys.readouterr().err.splitlines()
+    assert "--data-root" in first
+    assert [place.strip() for place in places] == [f"{tmp_path}/not-there/voc", f"{tmp_path}/not-there"]
+    assert not list(tmp_path.iterdir())

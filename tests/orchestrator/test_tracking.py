@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from orchestrator import plan
 from orchestrator.errors import UsageError
 from orchestrator.tracking import Tracking
-from search_spaces.ablations import VARIANTS
+from search_spaces.spaces import ABLATIONS
 
 RESULT = {
     "metrics": {"fid_digits": 12.5, "miou": 0.5},
@@ -27,7 +27,8 @@ def uri(tmp_path_factory) -> str:
 
 
 def study(tiny, name, settings=None):
-    return plan.build("quick", [0], tiny | (settings or {}), VARIANTS, ["cosine"], name)
+    settings = tiny | (settings or {})
+    return plan.build(plan.Request(ABLATIONS, settings=settings, chosen=["cosine"], name=name))
 
 
 def opened(uri, study):
@@ -46,7 +47,7 @@ def test_a_finished_trial_is_one_run_with_our_params_metrics_and_tags(uri, tiny,
     tracking, trial = opened(uri, mine), mine.trials[1]
     tracking.start(trial)
     for step in (1, 2):
-        tracking.log(trial, {"loss": 1 / step}, step)
+        tracking.log(trial, [(step, {"loss": 1 / step})])
     tracking.finish(trial, RESULT, {"samples": picture})
     tracking.close()
     assert tracking.errors == []
@@ -77,7 +78,7 @@ def test_a_trial_that_goes_on_stays_in_its_run_without_a_step_twice(uri, tiny):
         tracking = opened(uri, mine)
         tracking.start(trial)
         for step in range(first_step, first_step + 3):
-            tracking.log(trial, {"loss": float(step)}, step)
+            tracking.log(trial, [(step, {"loss": float(step)})])
         tracking.kill(trial)
         tracking.close()
     (run,) = runs(uri, "goes-on")
@@ -106,10 +107,9 @@ def test_a_failed_trial_says_why_and_a_later_success_clears_it(uri, tiny):
 
 
 def test_a_run_of_the_same_name_and_another_config_is_marked_not_mixed_in(uri, tiny):
-    variants = VARIANTS | {"mine": {"unet.dropout": 0.1}}
     for dropout in (0.1, 0.2):
-        variants = VARIANTS | {"mine": {"unet.dropout": dropout}}
-        changed = plan.build("quick", [0], tiny, variants, ["mine"], "redefined")
+        new = [("mine", {"unet.dropout": dropout})]
+        changed = plan.build(plan.Request(ABLATIONS, settings=tiny, new=new, chosen=["baseline"], name="redefined"))
         tracking = opened(uri, changed)
         tracking.start(changed.trials[1])
         tracking.finish(changed.trials[1], RESULT, {})
@@ -140,7 +140,7 @@ def test_a_store_that_is_away_for_a_while_loses_no_record(uri, tiny, monkeypatch
 
     monkeypatch.setattr(tracking.client, "log_batch", log_batch)
     for step in range(1, 6):
-        tracking.log(trial, {"loss": 1.0}, step)
+        tracking.log(trial, [(step, {"loss": 1.0})])
     away_thread = threading.Timer(0.3, away.clear)
     away_thread.start()
     tracking.close()
@@ -160,7 +160,7 @@ def test_a_store_that_stays_away_is_said_at_the_end(uri, tiny, monkeypatch):
         raise ConnectionError("the server is away")
 
     monkeypatch.setattr(tracking.client, "log_batch", log_batch)
-    tracking.log(trial, {"loss": 1.0}, 1)
+    tracking.log(trial, [(1, {"loss": 1.0})])
     tracking.close(limit_s=0.3)
     assert tracking.errors == ["MLflow, baseline-seed0: the server is away"]
 

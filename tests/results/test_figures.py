@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from results.figures import MAX_MASKS, MAX_TILES, denoising_strip, loss_curve, masks, palette, sample_grid
+from results.figures import (
+    MAX_MASKS,
+    MAX_TILES,
+    classifier_curve,
+    denoising_strip,
+    heat_map,
+    loss_curve,
+    masks,
+    palette,
+    sample_grid,
+)
 
 GREEN = (60, 180, 75)  # class 1
 WRONG = (255, 40, 40)
@@ -90,7 +103,7 @@ def test_a_strip_needs_a_frame_for_every_timestep() -> None:
         denoising_strip(np.zeros((3, 2, 8, 8, 1), dtype=np.uint8), [999, 0])
 
 
-def _masks(n: int = 1) -> tuple[Figure, np.ndarray]:
+def _masks(n: int = 1, disagreement: np.ndarray | None = None) -> tuple[Figure, np.ndarray]:
     """A 4x4 truth of background over class 1 with one ignored pixel; the prediction misses one pixel of each."""
     truth = np.zeros((n, 4, 4), dtype=np.int64)
     truth[:, 2:] = 1
@@ -99,13 +112,14 @@ def _masks(n: int = 1) -> tuple[Figure, np.ndarray]:
     predicted[:, 0, 0] = 1  # ignored: not a difference
     predicted[:, 1, 1] = 1
     predicted[:, 3, 3] = 0
-    figure = masks(np.full((n, 4, 4, 1), 100, dtype=np.uint8), truth, predicted, ["background", "digit", "other"])
+    images, names = np.full((n, 4, 4, 1), 100, dtype=np.uint8), ["background", "digit", "other"]
+    figure = masks(images, truth, predicted, names, disagreement=disagreement)
     return figure, _pixels(figure)
 
 
-def _panel(pixels: np.ndarray, column: int, row: int = 0) -> np.ndarray:
+def _panel(pixels: np.ndarray, column: int, row: int = 0, columns: int = 4) -> np.ndarray:
     """The middle of each of the 4x4 image pixels of a panel: (4, 4, 3)."""
-    side = (pixels.shape[1] - 3 * 2) // 4
+    side = (pixels.shape[1] - (columns - 1) * 2) // columns
     cell = side // 4
     return _tile(pixels, row, column, side, top=22)[cell // 2 :: cell, cell // 2 :: cell]
 
@@ -160,6 +174,39 @@ def test_masks_refuse_labels_that_are_no_class_or_of_another_shape() -> None:
         masks(images, labels, labels[:, :3], ["background", "digit"])
 
 
+def test_disagreement_is_a_fifth_column_in_colours_that_do_not_depend_on_the_picture() -> None:
+    nats = np.zeros((2, 4, 4))
+    nats[0, 0] = (0, math.log(2), 5, math.nan)
+    nats[:, 1] = (0.1, 0.2, 0.4, 0.6)
+    nats[1, 3, 3] = -1e-9  # rounding
+    figure, pixels = _masks(2, nats.astype(np.float32))
+    assert [text.get_text() for text in figure.texts][4:] == ["disagreement"]
+    first, second = (_panel(pixels, 4, row, columns=5).astype(int) for row in (0, 1))
+    black, full, more, none = first[0]
+    assert black.max() <= 12
+    assert full.min() == more.min() == 255
+    assert none.tolist() == [120] * 3  # no number: on no place of the scale
+    assert (first[1] == second[1]).all()
+    assert (np.diff(first[1].sum(-1)) > 60).all()  # the more, the brighter
+    assert (first[1][:, 0] >= first[1][:, 1]).all() and (first[1][:, 1] >= first[1][:, 2]).all()  # red to white
+    assert (second[3, 3] == black).all()
+
+
+def test_the_other_columns_are_the_same_with_a_disagreement() -> None:
+    (_, without), (figure, pixels) = _masks(), _masks(1, np.zeros((1, 4, 4)))
+    for column in range(4):
+        assert (_panel(pixels, column, columns=5) == _panel(without, column)).all()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][-3:] == ["differs", "disagreement 0", "disagreement ln 2"]
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+
+
+def test_a_disagreement_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(1, 4, 4\), but got \(1, 4, 2\)"):
+        _masks(1, np.zeros((1, 4, 2)))
+
+
 def test_colours_differ_visibly_and_do_not_depend_on_the_number_of_classes() -> None:
     many = palette(34).astype(int)
     assert (palette(11) == many[:11]).all()
@@ -185,3 +232,73 @@ def test_a_loss_curve_without_smoothing_or_with_negative_values_or_gaps() -> Non
     assert axes.get_yscale() == "linear"
     with pytest.raises(ValueError, match="smooth"):
         loss_curve([0], [1.0], smooth=1.0)
+
+
+def test_a_classifiers_curve_draws_both_losses_as_they_are() -> None:
+    (axes,) = classifier_curve([10, 20, 30], [1.0, 0.5, 0.25], [1.2, 0.8, 0.9]).axes
+    lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    assert lines == {
+        "training": [[10, 1.0], [20, 0.5], [30, 0.25]],
+        "validation": [[10, 1.2], [20, 0.8], [30, 0.9]],
+    }
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("training step", "loss", "log")
+    assert axes.get_legend() is not None
+
+
+def test_a_classifiers_curve_without_validation_or_with_a_zero() -> None:
+    (axes,) = classifier_curve([1, 2], [0.5, 0.0]).axes
+    assert [line.get_label() for line in axes.lines] == ["training"]
+    assert axes.get_yscale() == "linear"
+    (axes,) = classifier_curve([1, 2], [0.5, 0.1], [0.5, 0.0]).axes
+    assert axes.get_yscale() == "linear"
+
+
+CELLS = pd.DataFrame([[0.1, 0.25, math.nan], [0.3, 0.8126, 0.5]], index=[5, 12], columns=[50, 150, 800])
+
+
+def test_a_heat_map_has_each_cells_figure_in_its_place() -> None:
+    axes = heat_map(CELLS).axes[0]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {
+        **{(0, 0): "0.100", (1, 0): "0.250", (2, 0): "–"},
+        **{(0, 1): "0.300", (1, 1): "0.813", (2, 1): "0.500"},
+    }
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["50", "150", "800"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["5", "12"]
+    bottom, top = axes.get_ylim()
+    assert bottom > top  # the first row, the coarsest block, is the uppermost
+    assert "mIoU" in axes.get_title()
+
+
+def test_a_heat_maps_figures_stand_out_from_their_cells() -> None:
+    for cells in (CELLS, CELLS.iloc[:1, :1], pd.DataFrame(np.linspace(0, 1, 24).reshape(4, 6))):
+        figure = heat_map(cells)
+        axes, pixels = figure.axes[0], _pixels(figure)
+        for text in axes.texts:
+            column, row = text.get_position()
+            x, y = axes.transData.transform((column - 0.4, row - 0.4))
+            cell = pixels[pixels.shape[0] - 1 - round(y), round(x)] / 255
+            luminance = ((cell + 0.055) / 1.055) ** 2.4 @ (0.2126, 0.7152, 0.0722)
+            contrast = (luminance + 0.05) / 0.05 if text.get_color() == "black" else 1.05 / (luminance + 0.05)
+            assert contrast > 4.5  # what WCAG asks for
+
+
+def test_a_heat_map_fits_in_its_figure_and_notes_the_baseline() -> None:
+    for cells in (CELLS, CELLS.iloc[:1, :1]):
+        figure = heat_map(cells, 0.61249)
+        _pixels(figure)
+        assert "0.612" in figure.get_supxlabel()
+        for box in (axes.get_tightbbox() for axes in figure.axes):
+            assert box is not None
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+            assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+
+
+@pytest.mark.parametrize("reference", [None, math.nan])
+def test_a_heat_map_of_a_baseline_without_a_figure_notes_none(reference: float | None) -> None:
+    assert heat_map(CELLS, reference).get_supxlabel() == ""
+
+
+def test_a_heat_map_without_cells_is_refused() -> None:
+    with pytest.raises(ValueError, match="must have cells"):
+        heat_map(pd.DataFrame())

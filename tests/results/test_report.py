@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from results.caption import ONE_SEED_ADVICE
 from results.report import console_table, markdown_table, write
-from results.sheet import ONE_SEED_ADVICE
 from results.table import TRIAL_COLUMNS, present_metrics, summarise
 
 EVIL = "<script>alert(1)</script>|[red]&_%"
@@ -322,3 +322,196 @@ def test_an_empty_study_renders(tmp_path: Path) -> None:
     trials = pd.DataFrame(columns=list(TRIAL_COLUMNS))
     assert "variant" in _console(trials)
     assert len(write(_summary(trials), trials, tmp_path)) == 4
+
+
+def _paper(samples: float = 500) -> pd.DataFrame:
+    """The paper's study, in which the cosine schedule's FID at infinity is below the baseline's."""
+    cost = {"baseline": 8.0, "convnext": 8.0, "cosine": 12.0, "held-out": 2.0}
+    trials = _study()
+    trials["samples"] = samples
+    for name, scale in (("fid", 0.5), ("fid_digits", 1.0)):
+        trials[name] = trials["fid_digits"] * scale
+        bias = trials["variant"].map(cost) * scale * 500 / samples
+        trials[f"{name}_half"], trials[f"{name}_extrapolated"] = trials[name] + bias, trials[name] - bias
+    trials["kid"] = trials["fid"] / 1000
+    trials["published_fid"] = trials["variant"].map({"baseline": 47.081, "cosine": 46.5})
+    return trials
+
+
+PAPER_CAPTION = "another reference; a difference from it is no test"
+
+
+def test_the_papers_figure_stands_beside_the_metric_as_it_is_printed() -> None:
+    table, *rest = markdown_table(_summary(_paper()), _paper()).split("\n\n")
+    header, _, *rows = ([text.strip() for text in line.split("|")] for line in table.splitlines())
+    column = header.index("paper's fid")
+    assert header[column - 1] == "fid ↓"
+    assert {row[1]: row[column] for row in rows} == {
+        **{"baseline": "47.081", "convnext": "–", "cosine": "46.5", "*held-out*": "–"},
+    }
+    assert PAPER_CAPTION in rest[-1]
+
+
+def test_without_a_published_figure_there_is_no_column_and_no_line() -> None:
+    text = markdown_table(_summary(_study()), _study()) + _console(_study(), 80)
+    assert "paper" not in text
+
+
+def test_a_failed_variant_keeps_the_papers_figure() -> None:
+    trials = _paper()
+    trials.loc[trials["variant"] == "cosine", "status"] = "FAILED"
+    assert "| FAILED | 46.5 |" in _line(markdown_table(_summary(trials), trials), "| cosine")
+
+
+@pytest.mark.parametrize(("width", "figure"), [(200, "47.081"), (120, "paper 47.081")])
+def test_on_consoles_the_papers_figure_is_beside_or_below_the_mean(width: int, figure: str) -> None:
+    text = _console(_paper(), width)
+    lines = text.splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("baseline"))
+    assert figure in lines[row if width == 200 else row + 1]
+    for words in ("100.0 ± 3.0", "50.00 ± 1.50", "[−6.24, −3.76]", "0.0500 ± 0.0015", "inconclusive"):
+        assert words in text  # whole
+    assert "paper's fid" in text
+    assert max(map(len, lines)) <= width
+
+
+def test_the_caption_names_the_pairs_that_the_number_of_samples_decides() -> None:
+    caption = markdown_table(_summary(_paper()), _paper())
+    assert "\nfid: extrapolated to infinitely many samples, baseline and cosine change places." in caption
+    many = _paper(samples=1e6)  # hardly any bias left
+    assert "change places" not in markdown_table(_summary(many), many)
+
+
+def test_of_many_pairs_some_are_named_and_the_rest_counted() -> None:
+    rows = [
+        _trial(f"v{i}", 0, i, samples=9e9, fid=10.0 + i, fid_half=20.0 + 3 * i, fid_extrapolated=-i) for i in range(5)
+    ]
+    caption = markdown_table(_summary(pd.DataFrame(rows)), pd.DataFrame(rows))
+    assert "v0 and v1; v0 and v2; v0 and v3; v0 and v4; 6 more pairs change places." in caption
+
+
+@pytest.mark.parametrize(
+    ("samples", "smoke"),
+    [
+        (64, {"fid_digits": "64x64", "fid": "2048x2048"}),
+        (65, {"fid": "2048x2048"}),
+        (2048, {"fid": "2048x2048"}),
+        (2049, {}),
+    ],
+)
+def test_a_frechet_distance_from_too_few_samples_is_called_a_smoke_value(samples: int, smoke: dict[str, str]) -> None:
+    trials = _paper(samples)
+    lines = markdown_table(_summary(trials), trials).splitlines()
+    assert [line for line in lines if "smoke" in line] == [
+        f"{name} from {samples} samples is a smoke value: its {size} covariance is singular."
+        for name, size in smoke.items()
+    ]
+
+
+def test_smoke_values_of_several_sizes_are_given_as_a_range() -> None:
+    trials = _paper()
+    trials.loc[trials["variant"] == "held-out", "samples"] = 300
+    trials.loc[trials["variant"] == "convnext", "samples"] = 5000  # enough
+    assert "fid from 300 to 500 samples is a smoke value" in markdown_table(_summary(trials), trials)
+
+
+def test_miou_by_the_references_rule_stands_beside_miou_where_it_was_asked_for() -> None:
+    trials = _study()
+    trials["miou_reference"], trials["pixel_accuracy"] = trials["miou"] - 0.1, 0.9
+    header = markdown_table(_summary(trials), trials).splitlines()[0]
+    assert header.index("miou ↑") < header.index("miou_reference ↑")
+    assert "pixel_accuracy" not in header
+    assert "miou_reference" not in markdown_table(_summary(_study()), _study())
+
+
+def _probed() -> pd.DataFrame:
+    """A segmentation study with the IoU of two classes and four probes, of which one failed."""
+    iou = {"baseline": (0.5, 0.25), "convnext": (0.75, np.nan), "cosine": (0.5, 0.125), "held-out": (0.875, 0.0)}
+    trials = _study(seeds=2)
+    for i, name in enumerate(("cat", EVIL)):
+        trials[f"iou/{name}"] = [iou[variant][i] for variant in trials["variant"]]
+    probes = [
+        _trial(f"block{block}-t{t}", 0, 9, kind="probe", delta="-", miou=block / 10 + t / 1000)
+        | {"params.segmentation.blocks": f"[{block}]", "params.segmentation.timesteps": f"[{t}]"}
+        for block in (5, 6)
+        for t in (50, 150)
+    ]
+    probes[-1] |= {"status": "FAILED", "error": "MemoryError", "miou": np.nan}
+    return _with(trials, *probes)
+
+
+def test_a_probe_is_in_the_table_only_where_it_failed() -> None:
+    text = _console(_probed())
+    assert "FAILED" in _line(text, "block6-t150")
+    assert "block5" not in text
+
+
+def test_views_are_written_where_there_is_something_in_them(tmp_path: Path) -> None:
+    trials = _probed()
+    paths = write(_summary(trials), trials, tmp_path)
+    assert [path.name for path in paths[4:]] == ["iou_by_class.csv", "heat_map.csv"]
+    assert (tmp_path / "heat_map.csv").read_text() == "block,50,150\n5,0.55,0.65\n6,0.65,\n"
+    iou = pd.read_csv(tmp_path / "iou_by_class.csv", index_col="variant")
+    assert iou["cat"].to_dict() == {"baseline": 0.5, "convnext": 0.75, "cosine": 0.5, "held-out": 0.875}
+
+
+def test_views_of_an_earlier_write_do_not_stay_beside_a_table_without_them(tmp_path: Path) -> None:
+    write(_summary(_probed()), _probed(), tmp_path)
+    write(_summary(_study()), _study(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "table.csv", "table.md", "table.tex"]
+
+
+def _page(trials: pd.DataFrame, folder: Path, **more: Any) -> str:
+    write(_summary(trials), trials, folder, **more)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def _rows(page: str, title: str) -> dict[str, list[str]]:
+    """The cells of the table under a heading, as HTML, by their first."""
+    _Page(page)
+    body = page.split(f"<h2>{title}</h2>")[1].split("</table>")[0]
+    rows = (row.split("</td>")[:-1] for row in body.split("<tr>")[2:])
+    cells = [[cell.removeprefix("<td>") for cell in row] for row in rows]
+    return {first: rest for first, *rest in cells}
+
+
+def test_the_page_has_the_iou_by_class_with_the_best_in_bold(tmp_path: Path) -> None:
+    page = _page(_probed(), tmp_path)
+    assert _rows(page, "IoU by class") == {
+        "baseline": ["2", "0.500", "<b>0.250</b>"],
+        "convnext": ["2", "<b>0.750</b>", "–"],
+        "cosine": ["2", "0.500", "0.125"],
+        "held-out": ["2", "0.875", "0.000"],  # a control, though it is better than all
+    }
+    assert EVIL in _Page(page).texts
+    assert "script" not in _Page(page).tags
+
+
+def test_the_page_has_the_frechet_distances_by_number_of_samples(tmp_path: Path) -> None:
+    rows = _rows(_page(_paper(), tmp_path), "FID and the number of samples")
+    assert rows["cosine"] == ["3", "500", "123.0", "111.0", "99.0", "61.50", "55.50", "49.50"]
+    assert list(rows) == ["baseline", "convnext", "cosine", "held-out"]
+
+
+def test_a_frechet_distance_that_a_variant_lacks_is_a_dash(tmp_path: Path) -> None:
+    trials = _paper()
+    trials.loc[trials["variant"] == "cosine", ["fid_half", "fid", "fid_extrapolated"]] = np.nan
+    rows = _rows(_page(trials, tmp_path), "FID and the number of samples")
+    assert rows["cosine"] == ["3", "500", "123.0", "111.0", "99.0", "–", "–", "–"]
+
+
+def test_a_page_has_no_empty_sections(tmp_path: Path) -> None:
+    page = _page(_study(), tmp_path)
+    for title in ("Overview", "IoU by class", "FID and the number of samples"):
+        assert title not in page
+
+
+def test_the_overview_stands_between_the_table_and_the_rest(tmp_path: Path) -> None:
+    picture = tmp_path / "heat_map.png"
+    picture.write_bytes(b"\x89PNG not really")
+    page = _page(_probed(), tmp_path / "report", overview={"the <map>": picture, "lost": tmp_path / "lost.png"})
+    assert len(_Page(page).images) == 1
+    assert "the <map>" in _Page(page).texts
+    assert "lost: there is no file lost.png" in _Page(page).texts
+    order = ["</table>", "<h2>Overview</h2>", "<img", "<h2>Verdicts</h2>", "<h2>IoU by class</h2>"]
+    assert sorted(order, key=page.index) == order

@@ -13,7 +13,19 @@ import pytest
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from results import table
-from results.table import METRICS, TRIAL_COLUMNS, Metric, load_trials, present_metrics, summarise, variants
+from results.table import (
+    METRICS,
+    TRIAL_COLUMNS,
+    Metric,
+    fid_by_samples,
+    heat_map,
+    iou_by_class,
+    load_trials,
+    present_metrics,
+    ranking_flips,
+    summarise,
+    variants,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,13 +54,15 @@ class Store:
         seed: int,
         metrics: dict[str, float],
         status: str = "FINISHED",
+        params: dict[str, str] | None = None,
         **tags: str,
     ) -> str:
         self.started += 1000
         known = {"variant": variant, "seed": str(seed), "kind": "variant", "position": "0", "delta": "-"}
         run = self.client.create_run(study, self.started, {**known, **tags}, f"{variant}-seed{seed}")
         run_id = str(run.info.run_id)
-        self.client.log_param(run_id, "unet.block", "resnet")
+        for name, text in (params or {"unet.block": "resnet"}).items():
+            self.client.log_param(run_id, name, text)
         for name, value in metrics.items():
             self.client.log_metric(run_id, name, value)
         if status != "RUNNING":
@@ -172,7 +186,8 @@ def test_present_metrics_are_those_of_finished_trials_in_their_order(trials: pd.
 
 def test_baseline_is_first_and_controls_last_whatever_their_positions() -> None:
     names, kinds = ["control", "late", "early", "baseline"], ["control", "variant", "variant", "variant"]
-    trials = pd.DataFrame({"variant": names, "kind": kinds, "delta": "-", "position": [0, 3, 1, 2]})
+    columns = {"variant": names, "kind": kinds, "delta": "-", "position": [0, 3, 1, 2], "status": "FINISHED"}
+    trials = pd.DataFrame(columns)
     assert variants(trials)["variant"].tolist() == ["baseline", "early", "late", "control"]
 
 
@@ -235,3 +250,143 @@ def test_holm_corrects_within_a_metric_across_its_variants() -> None:
     assert tested["p"].tolist() == pytest.approx([1 / 32] * 4)
     assert tested["p_holm"].tolist() == pytest.approx([2 / 32] * 4)  # two tests a metric, not four
     assert tested["verdict"].tolist() == ["hurts", "helps", "hurts", "helps"]
+
+
+def _probe(store: Store, study: str, block: int, timestep: int, seed: int, miou: float | None, **tags: str) -> None:
+    params = {"segmentation.blocks": f"[{block}]", "segmentation.timesteps": f"[{timestep}]"}
+    status = "FINISHED" if miou is not None else "FAILED"
+    metrics = {} if miou is None else {"miou": miou}
+    tags = {"kind": "probe", "position": "2", **tags}
+    store.trial(study, f"block{block}-t{timestep}", seed, metrics, status, params, **tags)
+
+
+@pytest.fixture(scope="module")
+def probed(store: Store) -> pd.DataFrame:
+    """A study with a heat map in which a cell has failed altogether, and another in one of its two seeds."""
+    study = store.study("probed")
+    for seed in (0, 1):
+        params = {"segmentation.blocks": "[5, 10]", "segmentation.timesteps": "[50, 150]"}
+        store.trial(study, "baseline", seed, {"miou": 0.6 + 0.1 * seed}, params=params)
+        store.trial(study, "cosine", seed, {"miou": 0.7 + 0.1 * seed}, params=params, position="1")
+        store.trial(study, "raw_pixels", seed, {"miou": 0.1}, params=params, position="0", kind="control")
+        _probe(store, study, 10, 50, seed, 0.3 + 0.1 * seed)
+        _probe(store, study, 5, 50, seed, 0.2)
+        _probe(store, study, 10, 150, seed, 0.5 if seed else None, error="MemoryError")
+        _probe(store, study, 5, 150, seed, None, error="OSError")
+    return load_trials(store.uri, "probed")
+
+
+def test_a_cell_of_the_heat_map_is_the_mean_over_the_seeds_that_finished(probed: pd.DataFrame) -> None:
+    cells = heat_map(probed)
+    assert (cells.index.tolist(), cells.columns.tolist()) == ([5, 10], [50, 150])  # numbers: 5 before 10
+    assert (cells.index.name, cells.columns.name) == ("block", "timestep")
+    assert cells.loc[10].tolist() == pytest.approx([0.35, 0.5])
+    assert cells.loc[5].tolist() == pytest.approx([0.2, math.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("study", [STUDY, "empty-too"])
+def test_without_probes_the_heat_map_is_empty(store: Store, trials: pd.DataFrame, study: str) -> None:
+    if study != STUDY:
+        store.study(study)
+        trials = load_trials(store.uri, study)
+    assert heat_map(trials).empty
+    assert iou_by_class(trials).empty
+    assert fid_by_samples(trials).empty
+
+
+def test_only_finished_probes_with_a_figure_are_cells(probed: pd.DataFrame) -> None:
+    running = probed["variant"].eq("block10-t50") & probed["seed"].eq(1)  # anew, in the run of its first time
+    trials = probed.assign(status=probed["status"].mask(running, "RUNNING"))
+    assert heat_map(trials).loc[10, 50] == pytest.approx(0.3)
+    unscored = probed["variant"].eq("block5-t50")
+    trials = probed.assign(miou=probed["miou"].mask(unscored))
+    assert heat_map(trials).index.tolist() == [10]
+
+
+def test_probes_that_all_failed_make_an_empty_heat_map(probed: pd.DataFrame) -> None:
+    assert heat_map(probed[probed["status"] == "FAILED"]).empty
+
+
+def test_a_probe_is_a_row_only_where_it_did_not_finish(probed: pd.DataFrame) -> None:
+    rows = ["baseline", "cosine", "block10-t150", "block5-t150", "raw_pixels"]
+    assert variants(probed)["variant"].tolist() == rows
+    assert summarise(probed, [MIOU])["variant"].tolist() == rows
+
+
+def test_a_probe_is_not_tested_and_does_not_count_in_the_correction(probed: pd.DataFrame) -> None:
+    summary = summarise(probed, [MIOU])
+    probe, cosine = _of(summary, "block10-t150", MIOU), _of(summary, "cosine", MIOU)
+    assert (probe["n"], probe["failed"], probe["mean"], probe["verdict"]) == (1, 1, 0.5, "")
+    assert math.isnan(probe["p"])
+    assert cosine["p_holm"] == cosine["p"] == 0.5
+
+
+def test_miou_is_present_for_the_heat_map_where_the_baseline_failed(probed: pd.DataFrame) -> None:
+    assert present_metrics(probed[probed["kind"] == "probe"]) == (MIOU,)
+
+
+def test_the_papers_figures_are_numbers_of_a_variant(store: Store) -> None:
+    study = store.study("published")
+    store.trial(study, "baseline", 0, {"fid": 40.0, "kid": 0.1}, published_fid="47.081")
+    store.trial(study, "baseline", 1, {"fid": 41.0})  # of an earlier session, before the paper was known
+    store.trial(study, "mine", 0, {"fid": 39.0}, position="1")
+    store.trial(study, "cosine", 0, {}, "FAILED", position="2", published_fid="46.541")
+    loaded = load_trials(store.uri, "published")
+    assert list(loaded.columns) == [*TRIAL_COLUMNS, "fid", "kid", "published_fid", "params.unet.block"]
+    assert loaded["published_fid"].tolist() == pytest.approx([47.081, math.nan, math.nan, 46.541], nan_ok=True)
+    summary = summarise(loaded, [METRICS[1], METRICS[2]])
+    fid, kid = (summary.loc[summary["metric"] == name, "published"].tolist() for name in ("fid", "kid"))
+    assert fid == pytest.approx([47.081, math.nan, 46.541], nan_ok=True)
+    assert all(map(math.isnan, kid))
+
+
+def _trials(*rows: dict[str, object]) -> pd.DataFrame:
+    known = {"kind": "variant", "delta": "-", "seed": 0, "status": "FINISHED"}
+    return pd.DataFrame([{**known, "position": i, **row} for i, row in enumerate(rows)])
+
+
+def test_iou_by_class_is_a_mean_over_finished_seeds_in_the_tables_order() -> None:
+    trials = _trials(
+        {"variant": "raw", "kind": "control", "iou/cat": 0.1},
+        {"variant": "cosine", "iou/cat": 0.5, "iou/dog": 0.2},
+        {"variant": "cosine", "seed": 1, "iou/cat": 0.7},
+        {"variant": "cosine", "seed": 2, "iou/cat": 0.0, "status": "FAILED"},
+        {"variant": "baseline", "iou/cat": 0.4, "iou/dog": 0.3, "miou": 0.35},
+        {"variant": "broken", "status": "FAILED"},
+        {"variant": "block5-t50", "kind": "probe", "iou/cat": 0.9},
+        {"variant": "block5-t50", "kind": "probe", "seed": 1, "status": "FAILED"},
+    )
+    iou = iou_by_class(trials)
+    assert iou.index.tolist() == ["baseline", "cosine", "raw"]
+    assert iou.columns.tolist() == ["cat", "dog"]
+    assert iou["cat"].tolist() == pytest.approx([0.4, 0.6, 0.1])
+    assert iou["dog"].tolist() == pytest.approx([0.3, 0.2, math.nan], nan_ok=True)
+
+
+def _at_n(name: str, half: float, whole: float, **more: object) -> dict[str, object]:
+    fid = {"fid_half": half, "fid": whole, "fid_extrapolated": 2 * whole - half}
+    return {"variant": name, "samples": 100.0, **fid, **more}
+
+
+def test_fid_by_samples_has_a_row_for_all_that_were_measured() -> None:
+    trials = _trials(
+        _at_n("baseline", 30, 20), _at_n("baseline", 32, 24, seed=1), {"variant": "raw_pixels", "kind": "control"}
+    )
+    fid = fid_by_samples(trials)
+    assert fid.columns.tolist() == ["samples", "fid_half", "fid", "fid_extrapolated"]
+    assert (fid.index.tolist(), fid.to_numpy().tolist()) == (["baseline"], [[100, 31, 22, 13]])
+
+
+def test_ranking_flips_are_the_pairs_in_opposite_order_at_infinity() -> None:
+    trials = _trials(
+        _at_n("baseline", 30, 20),  # 10
+        _at_n("cosine", 25, 21),  # 17: still worse than the baseline
+        _at_n("adagn", 40, 22),  # 4: now the best of all
+        _at_n("same", 26, 20),  # 14: level with the baseline at N, so they do not change places
+        _at_n("real_images", 90, 47, kind="control"),  # 4: compared with none
+        {"variant": "broken", "status": "FAILED"},
+    )
+    summary = summarise(trials, present_metrics(trials))
+    assert ranking_flips(summary, "fid") == [("baseline", "adagn"), ("cosine", "adagn"), ("adagn", "same")]
+    assert ranking_flips(summary, "kid") == []
+    assert ranking_flips(summarise(trials, [METRICS[1]]), "fid") == []

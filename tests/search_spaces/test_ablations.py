@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.ablations import CONTROLS, VARIANTS
-from search_spaces.presets import PRESETS
+from search_spaces.presets import paper, quick
 from trainables.config import Config, Overrides, apply, flatten
 from trainables.data import about
 from trainables.diffusion.schedules import betas
@@ -17,7 +17,7 @@ from trainables.stages import stage_keys, trial_key
 from trainables.unet.blocks import AdaGN, Attention, ConvNeXtBlock, GroupNorm, ResNetBlock
 from trainables.unet.unet import UNet
 
-BASES = {"paper": Config(), **{name: preset() for name, preset in PRESETS.items()}}
+BASES = {"defaults": Config(), "quick": quick(), "paper": paper()}
 BASE = pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 CHANGES = {name: delta for name, delta in VARIANTS.items() if name != "baseline"}
 
@@ -144,8 +144,8 @@ def test_every_variant_and_control_is_a_trial_of_its_own(base: Config) -> None:
 @pytest.mark.parametrize(
     ("control", "stages"),
     [
-        ("untrained", ["ddpm", "samples", "fid", "segmentation"]),
-        ("real_images", ["samples", "fid"]),
+        ("untrained", ["ddpm", "samples", "reference", "fid", "segmentation"]),
+        ("real_images", ["samples", "reference", "fid"]),
         ("raw_pixels", ["segmentation"]),
     ],
 )

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from search_spaces.ablations import CONTROLS, VARIANTS
-from search_spaces.presets import PRESETS
+from search_spaces.presets import ABLATIONS, SEGMENTATION, paper, paper_segmentation, quick, quick_segmentation, voc
+from search_spaces.segmentation import CONFIGURATIONS, HEAT_MAP_TIMESTEPS, controls, probes
 from trainables.config import Config, apply
 from trainables.data import about
 
-PRESET = pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+PRESET = pytest.mark.parametrize("preset", ABLATIONS.values(), ids=ABLATIONS)
 
 
 @PRESET
@@ -20,10 +21,20 @@ def test_takes_every_variant_and_control(preset: Callable[[], Config], delta: di
     assert apply(preset(), delta).data == preset().data
 
 
-@PRESET
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_takes_every_segmentation_configuration_control_and_probe(name: str) -> None:
+    baseline = SEGMENTATION[name]()
+    if baseline.pretrained is not None:
+        baseline = apply(baseline, {"pretrained.weights": "0" * 64})
+    deltas = CONFIGURATIONS[name] | controls(baseline) | probes(baseline, HEAT_MAP_TIMESTEPS)
+    configs = [apply(baseline, delta) for delta in deltas.values()]
+    assert len(set(configs)) == len(configs)  # each is another one
+
+
+@pytest.mark.parametrize("preset", [quick, paper, quick_segmentation], ids=["quick", "paper", "quick segmentation"])
 def test_asks_for_no_more_images_than_there_are(preset: Callable[[], Config]) -> None:
     config, facts = preset(), about(preset().data)
-    assert config.segmentation.label_images <= facts.label_images
+    assert config.segmentation.label_images + config.segmentation.validation_images <= facts.label_images
     # The floor of FID is drawn from the held-out images, as many as the model draws.
     assert config.sampling.samples <= facts.held_out_images
 
@@ -31,3 +42,20 @@ def test_asks_for_no_more_images_than_there_are(preset: Callable[[], Config]) ->
 @PRESET
 def test_looks_at_every_up_block(preset: Callable[[], Config]) -> None:
     assert preset().segmentation.blocks == preset().unet.up_blocks
+
+
+def test_papers_network_has_1536_channels_of_features_at_its_timesteps() -> None:
+    config = paper()
+    widths = [config.unet.up_block_channels(block) for block in config.segmentation.blocks]
+    assert widths == [256, 128, 64, 64]
+    assert sum(widths) * len(config.segmentation.timesteps) == 1536
+
+
+def test_voc_and_its_segmentation_train_the_same_ddpm() -> None:
+    one, other = voc(), paper_segmentation()
+    assert (one.data, one.unet, one.diffusion, one.training) == (
+        other.data,
+        other.unet,
+        other.diffusion,
+        other.training,
+    )

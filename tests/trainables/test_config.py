@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.presets import PRESETS
+from search_spaces.presets import ABLATIONS, SEGMENTATION
 from trainables.config import Config, ConfigError, Data, Segmentation, UNet, apply, flatten
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_limits_themselves_are_allowed(overrides: dict) -> None:
     assert overrides.items() <= flatten(apply(SMALL, overrides)).items()
 
 
-@pytest.mark.parametrize("config", [Config(), *(preset() for preset in PRESETS.values())])
+@pytest.mark.parametrize("config", [Config(), *(preset() for preset in (ABLATIONS | SEGMENTATION).values())])
 def test_flatten_and_apply_are_inverse(config: Config) -> None:
     assert apply(Config(), flatten(config)) == config
 

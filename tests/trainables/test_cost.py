@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.ablations import CONTROLS, VARIANTS
-from search_spaces.presets import quick
+from search_spaces.presets import bedroom, quick
 from trainables.config import Overrides, apply
-from trainables.cost import parameters, stage_flops
-from trainables.data import about
+from trainables.cost import INCEPTION_FLOPS, network_cost, stage_flops
+from trainables.data import About, about
 from trainables.stages import stage_keys
 from trainables.unet.cost import unet_cost
 
@@ -29,10 +32,13 @@ CONFIG = apply(
         "segmentation.ensemble_size": 10,
         "segmentation.hidden_channels": (128, 32),
         "segmentation.label_images": 40,
+        "segmentation.validation_images": 10,
+        "segmentation.held_out_images": 300,
         "segmentation.epochs": 4,
     },
 )
 ABOUT = about(CONFIG.data)
+BEDROOM = About(3, tuple(map(str, range(29))), 0, 40, 20, "fingerprint")
 
 
 def _flops(overrides: Overrides) -> dict[str, float]:
@@ -85,11 +91,11 @@ def test_twice_the_setting_is_twice_the_cost_of_its_stage_alone(setting: str, va
 def test_segmentation_on_raw_pixels_by_hand() -> None:
     pixel = 2 * 10 * (1 * 128 + 128 * 32 + 32 * 11)
     flops = _flops({"segmentation.features": "pixels", "stages": ("segmentation",)})
-    assert flops == {"segmentation": pixel * 256 * (3 * 4 * 40 + 500)}
+    assert flops == {"segmentation": pixel * 256 * (4 * (3 * 40 + 10) + 300)}
 
 
 def test_parameters_are_the_networks() -> None:
-    assert parameters(CONFIG, ABOUT) == unet_cost(CONFIG.unet, 1, 16).parameters
+    assert network_cost(CONFIG, ABOUT).parameters == unet_cost(CONFIG.unet, 1, 16).parameters
 
 
 def test_cost_is_counted_without_torch() -> None:
@@ -99,3 +105,18 @@ def test_cost_is_counted_without_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_pretrained_network_is_not_trained_and_costs_what_its_blocks_need() -> None:
+    few, more = (stage_flops(apply(bedroom(), {"segmentation.blocks": blocks}), BEDROOM) for blocks in ((5,), (5, 12)))
+    assert list(few) == ["segmentation"]
+    assert few["segmentation"] < more["segmentation"]
+
+
+def test_inceptions_cost_is_that_of_torchvisions() -> None:
+    with torch.device("meta"):
+        network = torchvision.models.inception_v3(init_weights=False, aux_logits=False).eval()
+        images = torch.empty(1, 3, 299, 299)
+    with FlopCounterMode(display=False) as counter:
+        network(images)
+    assert pytest.approx(counter.get_total_flops(), rel=0.01) == INCEPTION_FLOPS

@@ -20,8 +20,7 @@ from search_spaces.presets import quick
 from trainables import data
 from trainables.checkpoints import Checkpoints
 from trainables.config import Config, Overrides, apply
-from trainables.evaluation import pixel_classifier
-from trainables.evaluation.fid import DigitsFid
+from trainables.evaluation import fid, pixel_classifier
 from trainables.pipeline import Record, run_trial
 from trainables.sampling import draw
 from trainables.stages import stage_keys
@@ -43,13 +42,16 @@ TINY: Overrides = {
     "segmentation.blocks": (4, 5),
     "segmentation.timesteps": (50, 150),
     "segmentation.label_images": 4,
+    "segmentation.validation_images": 2,
     "segmentation.ensemble_size": 2,
     "segmentation.hidden_channels": (8,),
     "segmentation.epochs": 1,
     "segmentation.batch_size": 32,
 }
-FID, SEGMENTATION = {"fid_digits", "fid_digits_repeats_sd"}, {"miou", "pixel_accuracy"}
-STAGES = ["ddpm", "samples", "fid", "segmentation"]
+FID = {"fid_digits", "fid_digits_half", "fid_digits_extrapolated", "fid_digits_repeats_sd", "samples"}
+CLASSES = ["background", *map(str, range(10))]
+SEGMENTATION = {"miou", "validation_miou", "pixel_accuracy", "uncertainty", *(f"iou/{name}" for name in CLASSES)}
+STAGES = ["ddpm", "samples", "reference", "fid", "segmentation"]
 
 
 def _config(**overrides: Any) -> Config:
@@ -117,7 +119,7 @@ def test_two_stores_hold_identical_figures(baseline: tuple[Path, list[Record], d
 def test_another_seed_gives_other_figures(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
     other = _run(_config(seed=1), tmp_path)[1]["metrics"]
     # The segmentation's may agree: after so little training a classifier may see nothing but background.
-    assert {name for name in FID if other[name] == baseline[2]["metrics"][name]} == set()
+    assert {name for name in FID if other[name] == baseline[2]["metrics"][name]} == {"samples"}
 
 
 def test_records_tell_the_stages_in_order_and_the_loss_curve_again(
@@ -163,36 +165,52 @@ def test_fid_is_the_mean_over_the_repeats_against_the_training_images(
     baseline: tuple[Path, list[Record], dict],
 ) -> None:
     root, _, result = baseline
-    fid = DigitsFid(data.load(_config().data).train)
-    values = [fid(torch.from_numpy(s)) for s in np.load(_artefact(root, result, "samples") / "samples.npy")]
-    assert json.loads((_artefact(root, result, "fid") / "repeats.json").read_text()) == pytest.approx(values)
+    networks, metrics = fid.extractors(["fid_digits"], torch.device("cpu")), ["fid_digits"]
+
+    def features(images: Tensor) -> Any:
+        making = fid.extracted(networks, images)
+        while True:
+            try:
+                next(making)
+            except StopIteration as end:
+                return end.value
+
+    real = fid.Reference.of(features(data.load(_config().data).train), metrics)
+    samples = torch.from_numpy(np.load(_artefact(root, result, "samples") / "samples.npy"))
+    values = [fid.distances(metrics, features(images), real, 0)["fid_digits"] for images in samples]
+    stored = json.loads((_artefact(root, result, "fid") / "repeats.json").read_text())
+    assert stored["fid_digits"] == pytest.approx(values)
+    assert result["metrics"]["samples"] == 20
     assert result["metrics"]["fid_digits"] == pytest.approx(sum(values) / 2)
     assert result["metrics"]["fid_digits_repeats_sd"] == pytest.approx(abs(values[0] - values[1]) / 2)
 
 
 def test_segmentation_is_scored_on_every_held_out_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    votes: list[Tensor] = []
+    predictions: list[pixel_classifier.Prediction] = []
 
-    def spied(predicted: Tensor, classes: int) -> Tensor:
-        votes.append(original(predicted, classes))
-        return votes[-1]
+    def spied(self: pixel_classifier.Ensemble, *args: Any) -> pixel_classifier.Prediction:
+        predictions.append(original(self, *args))
+        return predictions[-1]
 
-    original = pixel_classifier.vote
-    monkeypatch.setattr(pixel_classifier, "vote", spied)
+    original = pixel_classifier.Ensemble.predict
+    monkeypatch.setattr(pixel_classifier.Ensemble, "predict", spied)
     # Enough training for more than one class to be predicted.
     better = {"segmentation__label_images": 50, "segmentation__epochs": 3, "segmentation__learning_rate": 0.01}
     config = apply(_config(**better), CONTROLS["raw_pixels"])
     _, result = _run(config, tmp_path)
-    truth, predicted = data.load(config.data).held_out_masks, torch.stack(votes)
+    predictions = predictions[config.segmentation.validation_images :]  # those of validation_miou come first
+    truth, predicted = data.load(config.data).held_out_masks, torch.stack([p.classes for p in predictions])
     expected = jaccard_score(truth.flatten(), predicted.flatten(), labels=range(11), average=None)
     iou = json.loads((_artefact(tmp_path, result, "segmentation") / "iou.json").read_text())
-    assert list(iou) == ["background", *map(str, range(10))]
+    assert list(iou) == CLASSES
     assert list(iou.values()) == pytest.approx(expected.tolist())
     # A pixel's own value tells ink from background, whatever the digit: the predictions are of these images.
     assert float(((truth > 0) == (predicted > 0)).float().mean()) > 0.95
     assert result["metrics"]["miou"] == pytest.approx(expected.mean())
     assert result["metrics"]["pixel_accuracy"] == pytest.approx(float((truth == predicted).float().mean()))
+    assert result["metrics"]["uncertainty"] == pytest.approx(np.mean([p.uncertainty for p in predictions]))
     shown = np.load(_artefact(tmp_path, result, "segmentation") / "masks.npz")
+    assert np.array_equal(shown["disagreement"][0], predictions[0].disagreement.numpy())
     assert np.array_equal(shown["predicted"], predicted[: len(shown["predicted"])].numpy())
     assert np.array_equal(shown["truth"], truth[: len(shown["truth"])].numpy())
     assert len(shown["images"]) == len(shown["predicted"]) == len(shown["truth"]) > 1
@@ -203,8 +221,8 @@ def labelled(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The masks that each trial's classifier is trained on, which then stops the trial."""
     masks: list[Tensor] = []
 
-    def spied(maps: object, chosen: Tensor, *args: object) -> None:
-        masks.append(chosen)
+    def spied(labelled: pixel_classifier.Labelled, *args: object) -> None:
+        masks.append(labelled.masks)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pixel_classifier, "Trainer", spied)
@@ -221,6 +239,24 @@ def test_label_images_are_paired_by_seed(labelled: list[Tensor], tmp_path: Path)
     assert len(first) == 4
     assert all(torch.equal(first, masks) for masks in paired)
     assert not torch.equal(first, other)
+
+
+def test_fewer_held_out_images_are_the_same_for_every_seed(tmp_path: Path) -> None:
+    shown = []
+    for seed in (0, 1):
+        config = apply(_config(seed=seed, segmentation__held_out_images=7), CONTROLS["raw_pixels"])
+        records, result = _run(config, tmp_path)
+        assert max(r.steps for r in records if r.stage == "segmentation" and r.steps != 8) == 7
+        shown.append(np.load(_artefact(tmp_path, result, "segmentation") / "masks.npz")["images"])
+    assert len(shown[0]) == 7
+    assert np.array_equal(*shown)
+
+
+def test_reference_rule_is_measured_on_request(tmp_path: Path) -> None:
+    config = apply(_config(segmentation__miou_rules=("void_masked", "reference")), CONTROLS["raw_pixels"])
+    _, result = _run(config, tmp_path)
+    # No pixel of the digits is void and every class occurs, so the rules agree.
+    assert result["metrics"]["miou_reference"] == pytest.approx(result["metrics"]["miou"])
 
 
 def test_real_images_are_drawn_from_the_held_out_ones_without_repeats(tmp_path: Path) -> None:
@@ -241,7 +277,7 @@ def test_real_images_are_drawn_from_the_held_out_ones_without_repeats(tmp_path: 
     [
         ({"segmentation__epochs": 2}, ["segmentation"]),
         ({"sampling__sampler": "ddpm"}, ["samples", "fid"]),
-        ({"training__train_steps": 2}, STAGES),
+        ({"training__train_steps": 2}, [stage for stage in STAGES if stage != "reference"]),
     ],
 )
 def test_changed_setting_makes_only_the_stages_that_read_it(
@@ -260,11 +296,12 @@ def test_changed_setting_makes_only_the_stages_that_read_it(
 @pytest.mark.parametrize(
     ("broken", "before"),
     [
-        ("trainables.pipeline.Trainer", []),
-        ("trainables.pipeline.save", []),  # while the files are being written
-        ("trainables.pipeline.draw", ["ddpm"]),
-        ("trainables.pipeline.DigitsFid", ["ddpm", "samples"]),
-        ("trainables.evaluation.pixel_classifier.Trainer", ["ddpm", "samples", "fid"]),
+        ("trainables.training.Trainer", []),
+        ("trainables.making.save", []),  # while the files are being written
+        ("trainables.making.draw", ["ddpm"]),
+        ("trainables.evaluation.fid.Reference.of", ["ddpm", "samples"]),
+        ("trainables.evaluation.fid.distances", ["ddpm", "samples", "reference"]),
+        ("trainables.evaluation.pixel_classifier.Trainer", ["ddpm", "samples", "reference", "fid"]),
     ],
 )
 def test_stage_that_fails_leaves_no_artefact_and_the_next_run_goes_on_from_there(

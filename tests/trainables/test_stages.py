@@ -7,21 +7,22 @@ from typing import Any
 import pytest
 
 from trainables import stages
-from trainables.config import Config, Overrides, apply, flatten
+from trainables.config import Config, Data, Overrides, Pretrained, Segmentation, apply, flatten
 from trainables.data import About, about
 from trainables.stages import stage_keys, trial_key
 
 BASE = Config()
 ABOUT = about(BASE.data)
-ALL = {"ddpm", "samples", "fid", "segmentation"}
+EVERY = {"ddpm", "samples", "reference", "fid", "segmentation"}
+ALL = EVERY - {"reference"}  # that follow from the model
 FROM_SAMPLES = {"samples", "fid"}
 
 # Each setting: another value, and the stages whose output may change with it.
 TABLE: dict[str, tuple[Any, set[str]]] = {
     "seed": (1, ALL),
     "stages": (("segmentation", "fid"), set()),
-    "data.dataset": ("another", ALL),
-    "data.image_size": (32, ALL),
+    "data.dataset": ("another", EVERY),
+    "data.image_size": (32, EVERY),
     "unet.base_channels": (24, ALL),
     "unet.channel_mults": ((1, 2, 3, 4), ALL),
     "unet.blocks_per_level": (3, ALL),
@@ -32,6 +33,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "unet.attention_heads": (2, ALL),
     "unet.convnext_expansion": (4, ALL),
     "unet.dropout": (0.1, ALL),
+    "pretrained": (None, set()),  # tested below: with one there is no DDPM of our own
     "diffusion.timesteps": (2000, ALL),
     "diffusion.beta_schedule": ("cosine", ALL),
     "diffusion.beta_start": (2e-4, ALL),
@@ -51,22 +53,27 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "sampling.sampling_repeats": (7, FROM_SAMPLES),
     "sampling.samples": (7, FROM_SAMPLES),
     "sampling.batch_size": (7, FROM_SAMPLES),
-    "fid.metrics": (("another",), {"fid"}),
+    "fid.metrics": (("fid", "fid_digits"), {"reference", "fid"}),
+    "fid.reference_images": (7, {"reference", "fid"}),
     "segmentation.features": ("pixels", {"segmentation"}),
     "segmentation.blocks": ((6, 7), {"segmentation"}),
     "segmentation.timesteps": ((50,), {"segmentation"}),
     "segmentation.label_images": (7, {"segmentation"}),
+    "segmentation.validation_images": (7, {"segmentation"}),
+    "segmentation.held_out_images": (7, {"segmentation"}),
     "segmentation.ensemble_size": (7, {"segmentation"}),
     "segmentation.hidden_channels": ((7,), {"segmentation"}),
+    "segmentation.pixel_order": ("by_image", {"segmentation"}),
     "segmentation.epochs": (7, {"segmentation"}),
     "segmentation.batch_size": (7, {"segmentation"}),
     "segmentation.learning_rate": (7e-4, {"segmentation"}),
+    "segmentation.miou_rules": (("reference",), {"segmentation"}),
 }
-ONE_VALUE = {"data.dataset", "fid.metrics"}  # no other is allowed yet; the key must tell one that will be
+OTHERWISE = {"data.dataset"}  # another one would change much else
 
 
 def _changed(name: str, value: Any) -> Config:
-    if name not in ONE_VALUE:
+    if name not in OTHERWISE:
         return apply(BASE, {name: value})
     section, leaf = name.split(".")
     return BASE.model_copy(update={section: getattr(BASE, section).model_copy(update={leaf: value})})
@@ -79,7 +86,7 @@ def _differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
 def test_the_table_has_every_setting_at_another_value() -> None:
     base = flatten(BASE)
     assert list(TABLE) == list(base)
-    assert [name for name, (value, _) in TABLE.items() if value == base[name]] == []
+    assert [name for name, (value, _) in TABLE.items() if value == base[name]] == ["pretrained"]
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -94,17 +101,17 @@ def test_setting_changes_the_keys_of_the_stages_that_read_it(name: str) -> None:
 def test_fewer_stages_have_the_same_keys(stages_: tuple[str, ...]) -> None:
     whole, part = stage_keys(BASE, ABOUT), stage_keys(apply(BASE, {"stages": stages_}), ABOUT)
     assert part.items() < whole.items()
-    assert set(part) == {"ddpm", *stages_} | ({"samples"} if "fid" in stages_ else set())
+    assert set(part) == {"ddpm", *stages_} | ({"samples", "reference"} if "fid" in stages_ else set())
     assert trial_key(apply(BASE, {"stages": stages_}), ABOUT) != trial_key(BASE, ABOUT)
 
 
 @pytest.mark.parametrize(
     ("control", "keys"),
     [
-        ({"sampling.source": "held_out", "stages": ("fid",)}, ["samples", "fid"]),
+        ({"sampling.source": "held_out", "stages": ("fid",)}, ["samples", "reference", "fid"]),
         ({"segmentation.features": "pixels", "stages": ("segmentation",)}, ["segmentation"]),
-        ({"sampling.source": "held_out"}, ["ddpm", "samples", "fid", "segmentation"]),
-        ({"segmentation.features": "pixels"}, ["ddpm", "samples", "fid", "segmentation"]),
+        ({"sampling.source": "held_out"}, ["ddpm", "samples", "reference", "fid", "segmentation"]),
+        ({"segmentation.features": "pixels"}, ["ddpm", "samples", "reference", "fid", "segmentation"]),
     ],
     ids=str,
 )
@@ -124,17 +131,23 @@ def test_controls_read_the_seed_and_no_model(control: Overrides) -> None:
     keys = stage_keys(apply(BASE, control), ABOUT)
     model = {"unet.base_channels": 24, "training.train_steps": 7, "diffusion.beta_schedule": "cosine"}
     assert stage_keys(apply(BASE, {**control, **model}), ABOUT) == keys
-    assert _differing(stage_keys(apply(BASE, {**control, "seed": 1}), ABOUT), keys) == set(keys)
+    assert _differing(stage_keys(apply(BASE, {**control, "seed": 1}), ABOUT), keys) == set(keys) - {"reference"}
 
 
 def test_other_files_change_every_stage() -> None:
     facts = {**vars(ABOUT), "fingerprint": "another"}
-    assert _differing(stage_keys(BASE, ABOUT), stage_keys(BASE, About(**facts))) == ALL
+    assert _differing(stage_keys(BASE, ABOUT), stage_keys(BASE, About(**facts))) == EVERY
 
 
 @pytest.mark.parametrize(
     ("stage", "expected"),
-    [("ddpm", ALL), ("samples", FROM_SAMPLES), ("fid", {"fid"}), ("segmentation", {"segmentation"})],
+    [
+        ("ddpm", ALL),
+        ("samples", FROM_SAMPLES),
+        ("reference", {"reference", "fid"}),
+        ("fid", {"fid"}),
+        ("segmentation", {"segmentation"}),
+    ],
 )
 def test_raised_version_changes_the_stage_and_what_follows(
     stage: str, expected: set[str], monkeypatch: pytest.MonkeyPatch
@@ -146,4 +159,19 @@ def test_raised_version_changes_the_stage_and_what_follows(
 
 def test_keys_differ_between_stages() -> None:
     keys = stage_keys(BASE, ABOUT)
-    assert len(set(keys.values())) == len(keys) == 4
+    assert len(set(keys.values())) == len(keys) == len(EVERY)
+
+
+def test_a_pretrained_networks_key_is_its_settings_and_its_weights() -> None:
+    bedroom = Config(
+        stages=("segmentation",),
+        data=Data(image_size=64),
+        pretrained=Pretrained(),
+        segmentation=Segmentation(blocks=(5, 6)),
+    )
+    keys = stage_keys(bedroom, ABOUT)
+    assert list(keys) == ["segmentation"]
+    for name, value in {"weights": "0" * 64, "num_head_channels": 32, "learn_sigma": False}.items():
+        assert stage_keys(apply(bedroom, {f"pretrained.{name}": value}), ABOUT) != keys
+    assert stage_keys(apply(bedroom, {"unet.base_channels": 24, "training.train_steps": 7}), ABOUT) == keys
+    assert stage_keys(apply(bedroom, {"diffusion.beta_schedule": "cosine"}), ABOUT) != keys

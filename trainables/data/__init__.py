@@ -1,21 +1,45 @@
 """The datasets, one module each, with two functions.
 
-about(data) -> About      what the plan must know; imports no torch, so that a dry run is quick
-load(data) -> Dataset     the images and masks themselves
+about(data, root) -> About      what the plan must know; imports no torch, so that a dry run is quick
+arrays(data, root) -> Arrays    the images and masks themselves, every file of them read and checked
+
+`root` is where the files are: a fact of the machine, not a setting, so it is no part of any key.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from trainables.config import Data
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
-MODULES = {"digits": "trainables.data.digits"}
+MODULES = {
+    "digits": "trainables.data.digits",
+    "mnist": "trainables.data.mnist",
+    "voc": "trainables.data.voc",
+    "folder": "trainables.data.folder",
+    "bedroom28": "trainables.data.bedroom28",
+}
+
+
+class DataError(ValueError):
+    """Data that cannot be used. Its text is one line that says why, then one line an offending file.
+
+    Args:
+        problem: what is wrong, with the folder.
+        offenders: "path: what is wrong with it", all of them.
+    """
+
+    def __init__(self, problem: str, offenders: Iterable[str] = ()) -> None:
+        super().__init__("\n  ".join([problem, *offenders]))
 
 
 @dataclass(frozen=True)
@@ -29,11 +53,23 @@ class About:
     held_out_images: int
     fingerprint: str  # of the files; a part of every stage's key
     ignore_index: int = 255  # the mask value that is no class: never trained on, never scored
+    unscored_classes: tuple[int, ...] = ()  # trained on, but no part of the mIoU
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Three disjoint splits. Images are uint8 (N, C, H, W), masks uint8 (N, H, W)."""
+
+    train: NDArray[np.uint8]
+    label_images: NDArray[np.uint8]
+    label_masks: NDArray[np.uint8]
+    held_out: NDArray[np.uint8]
+    held_out_masks: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three disjoint splits. Images are uint8 (N, C, H, W), masks uint8 (N, H, W)."""
+    """The same as tensors, with what is known about them."""
 
     about: About
     train: Tensor
@@ -44,23 +80,48 @@ class Dataset:
 
 
 class Module(Protocol):
-    """What a dataset's module offers."""
+    """What a dataset's module offers. Both raise `DataError` where the files are not there or cannot be used."""
 
-    def about(self, data: Data) -> About:
+    def about(self, data: Data, root: Path | None) -> About:
         """The dataset's facts."""
 
-    def load(self, data: Data) -> Dataset:
-        """Its images and masks."""
+    def arrays(self, data: Data, root: Path | None) -> Arrays:
+        """Its images and masks at `data.image_size`."""
 
 
-def about(data: Data) -> About:
-    """The facts of the dataset that `data` names."""
-    return _module(data).about(data)
+def about(data: Data, root: Path | None = None) -> About:
+    """The facts of the dataset that `data` names.
+
+    Args:
+        root: the folder of the data; None for the dataset's own default.
+    """
+    return _module(data).about(data, root)
 
 
-def load(data: Data) -> Dataset:
-    """The dataset that `data` names, at its image size."""
-    return _module(data).load(data)
+def arrays(data: Data, root: Path | None = None) -> Arrays:
+    """The images and masks of the dataset that `data` names, at its image size, as arrays."""
+    return _module(data).arrays(data, root)
+
+
+def obtain(data: Data, root: Path | None = None) -> None:
+    """Downloads the dataset that `data` names if it can be downloaded and is not there.
+
+    Raises:
+        DataError: the download failed.
+    """
+    from trainables.data.cache import cache_folder
+
+    download = getattr(_module(data), "download", None)
+    if download is not None and root is None:
+        download(cache_folder() / "data")
+
+
+def load(data: Data, root: Path | None = None) -> Dataset:
+    """The images and masks of the dataset that `data` names, at its image size, as tensors."""
+    import torch
+
+    splits = vars(arrays(data, root))
+    return Dataset(about(data, root), **{name: torch.from_numpy(split) for name, split in splits.items()})
 
 
 def _module(data: Data) -> Module:

@@ -10,7 +10,7 @@ import importlib.util
 from pathlib import Path
 
 from trainables.config import Data
-from trainables.data import About, Dataset
+from trainables.data import About, Arrays
 
 CLASS_NAMES = ("background", *(str(digit) for digit in range(10)))
 SPLIT_SEED = 20240526  # fixed: the splits are the same for every seed, study and machine
@@ -18,13 +18,13 @@ TRAIN, LABELS, HELD_OUT = slice(0, 1097), slice(1097, 1297), slice(1297, 1797)
 INK = 0.35  # of full ink, at the image size
 
 
-def about(data: Data) -> About:
+def about(data: Data, root: Path | None = None) -> About:
     """The facts of the digits: the same at every image size."""
     train, labels, held_out = (part.stop - part.start for part in (TRAIN, LABELS, HELD_OUT))
     return About(1, CLASS_NAMES, train, labels, held_out, _fingerprint())
 
 
-def load(data: Data) -> Dataset:
+def arrays(data: Data, root: Path | None = None) -> Arrays:
     """The digits brought to `data.image_size` bilinearly, split at random once and for all."""
     # Imported here: `about` is called by dry runs, which must not wait for torch.
     import numpy as np
@@ -36,10 +36,10 @@ def load(data: Data) -> Dataset:
     order = np.random.default_rng(SPLIT_SEED).permutation(len(pixels))
     ink = torch.from_numpy(pixels[order]).float().reshape(-1, 1, 8, 8) / 16
     ink = F.interpolate(ink, size=data.image_size, mode="bilinear", align_corners=False)
-    images = (ink * 255).round().to(torch.uint8)
+    images = (ink * 255).round().to(torch.uint8).numpy()
     label = torch.from_numpy(digits[order] + 1).to(torch.uint8)[:, None, None]
-    masks = torch.where(ink[:, 0] > INK, label, torch.zeros_like(label))
-    return Dataset(about(data), images[TRAIN], images[LABELS], masks[LABELS], images[HELD_OUT], masks[HELD_OUT])
+    masks = torch.where(ink[:, 0] > INK, label, torch.zeros_like(label)).numpy()
+    return Arrays(images[TRAIN], images[LABELS], masks[LABELS], images[HELD_OUT], masks[HELD_OUT])
 
 
 def _fingerprint() -> str:

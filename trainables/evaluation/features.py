@@ -10,34 +10,38 @@ Source: Baranchuk et al. 2022 (arXiv:2112.03126), section 3.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.config import Segmentation
 from trainables.diffusion.process import Process
 from trainables.images import to_unit
-from trainables.progress import Progress
 from trainables.randomness import generator
-from trainables.unet.unet import UNet
 
-BATCH = 50  # images in one forward
+BATCH_PIXELS = 2**16  # in one forward
+
+
+class Network(Protocol):
+    """A U-Net that can be asked for the outputs of its decoder's blocks."""
+
+    def features(self, x_t: Tensor, t: Tensor, blocks: Sequence[int]) -> dict[int, Tensor]:
+        """The outputs of `blocks`, each (B, C, h, w)."""
 
 
 class FeatureMaps:
     """The maps of N images: timestep-major, then block.
 
     Args:
-        maps: each (N, C, h, w), at most as large as the image.
+        maps: each (N, h, w, C), at most as large as the image: a pixel's channels lie together.
         image_size: pixels of the images' sides.
     """
 
-    def __init__(self, maps: list[Tensor], image_size: int) -> None:
-        self.maps = [m.permute(0, 2, 3, 1).contiguous() for m in maps]  # (N, h, w, C): a pixel's channels together
-        self.image_size = image_size
-        self._taps = [_bilinear_taps(m.shape[1], image_size, m.device) for m in self.maps]
+    def __init__(self, maps: Sequence[Tensor], image_size: int) -> None:
+        self.maps, self.image_size = maps, image_size
+        self._taps = [_bilinear_taps(m.shape[1], image_size, m.device) for m in maps]
 
     @property
     def channels(self) -> list[int]:
@@ -63,54 +67,90 @@ class FeatureMaps:
     def project(self, image: int, weight: Tensor) -> Tensor:
         """A linear layer of one image's features, (K, H, W).
 
-        up(W f) = W up(f): the layer goes before the up-sampling where that has fewer channels to up-sample.
+        up(W f) = W up(f): the layer goes before the up-sampling where that leaves fewer channels to up-sample, and
+        maps of one resolution are added up before it.
 
         Args:
             weight: (K, D).
         """
         small = [m[image].permute(2, 0, 1) for m in self.maps]  # each (C, h, w)
-        if weight.shape[0] >= sum(self.channels):
-            return torch.einsum("kd,dhw->khw", weight, torch.cat([self._up(m) for m in small]))
-        weights = weight.split(self.channels, dim=1)
-        layers = [self._up(torch.einsum("kc,chw->khw", w, m)) for w, m in zip(weights, small, strict=True)]
-        return torch.stack(layers).sum(0)
+        resolutions = {m.shape[1] for m in small}
+        if weight.shape[0] * len(resolutions) >= sum(self.channels):
+            features = torch.cat([self._up(m) for m in small])
+            return (weight @ features.flatten(1)).reshape(-1, self.image_size, self.image_size)
+        sums: dict[int, Tensor] = {}
+        for w, m in zip(weight.split(self.channels, dim=1), small, strict=True):
+            product = (w @ m.flatten(1)).reshape(-1, *m.shape[1:])
+            sums[m.shape[1]] = sums[m.shape[1]].add_(product) if m.shape[1] in sums else product
+        first, *rest = (self._up(product) for product in sums.values())
+        return sum(rest, first)
 
     def _up(self, m: Tensor) -> Tensor:
-        size = self.image_size
-        return F.interpolate(m[None].contiguous(), size=size, mode="bilinear", align_corners=False)[0]
+        if m.shape[-1] == self.image_size:
+            return m
+        return F.interpolate(m[None].contiguous(), size=self.image_size, mode="bilinear", align_corners=False)[0]
 
 
-def pixel_features(images: Tensor) -> FeatureMaps:
-    """The images' own values in [-1, 1]: the control that a model's features must beat."""
-    return FeatureMaps([to_unit(images)], images.shape[-1])
+class PixelValues:
+    """The images' own values in [-1, 1] as features: the control that a model's must beat."""
+
+    def batches(self, images: Tensor) -> Iterator[FeatureMaps]:
+        """The feature maps of uint8 images (N, C, H, W), some images at a time."""
+        for batch in images.split(_batch(images)):
+            yield FeatureMaps([to_unit(batch).permute(0, 2, 3, 1).contiguous()], images.shape[-1])
 
 
-@torch.no_grad()
-def unet_features(
-    model: UNet, process: Process, images: Tensor, segmentation: Segmentation, seed: int, parts: int = 1
-) -> Generator[Progress, None, FeatureMaps]:
-    """Progress, counted in images; returns their feature maps.
+class DecoderOutputs:
+    """What the network's blocks put out for noised images.
 
     One noise tensor serves all images and timesteps, as in the reference implementation.
 
     Args:
-        images: uint8, (N, C, H, W), on the model's device.
+        network: in eval mode, on the images' device.
+        timesteps: of the noise that is added.
+        blocks: the decoder's, by number.
         seed: of the trial, for the noise.
         parts: that a batch is computed in, where memory is short.
     """
-    shape = (1, *images.shape[1:])
-    eps = torch.randn(shape, generator=generator(seed, "feature noise", device=images.device), device=images.device)
-    found: dict[tuple[int, int], list[Tensor]] = {}
-    batch = BATCH // parts
-    for start in range(0, len(images), batch):
-        x_0 = to_unit(images[start : start + batch])
-        for t in segmentation.timesteps:
-            steps = torch.full((len(x_0),), t, device=x_0.device)
-            blocks = model.features(process.q_sample(x_0, steps, eps), steps, segmentation.blocks)
-            for block in segmentation.blocks:
-                found.setdefault((t, block), []).append(blocks[block].float())
-        yield Progress(start + len(x_0), len(images))
-    return FeatureMaps([torch.cat(parts) for parts in found.values()], images.shape[-1])
+
+    def __init__(
+        self, network: Network, process: Process, timesteps: Sequence[int], blocks: Sequence[int], seed: int, parts: int
+    ) -> None:
+        self.network, self.process, self.timesteps, self.blocks = network, process, timesteps, blocks
+        self.seed, self.parts = seed, parts
+
+    @torch.no_grad()
+    def batches(self, images: Tensor) -> Iterator[FeatureMaps]:
+        """The feature maps of uint8 images (N, C, H, W), some images at a time."""
+        noise = generator(self.seed, "feature noise", device=images.device)
+        eps = torch.randn((1, *images.shape[1:]), generator=noise, device=images.device)
+        for batch in images.split(max(1, _batch(images) // self.parts)):
+            x_0, maps = to_unit(batch), []
+            for t in self.timesteps:
+                steps = torch.full((len(x_0),), t, device=x_0.device)
+                outputs = self.network.features(self.process.q_sample(x_0, steps, eps), steps, self.blocks)
+                maps += [outputs[block].float().permute(0, 2, 3, 1).contiguous() for block in self.blocks]
+            yield FeatureMaps(maps, images.shape[-1])
+
+
+Features = PixelValues | DecoderOutputs
+
+
+def joined(batches: Iterable[FeatureMaps], images: int) -> Generator[int, None, FeatureMaps]:
+    """How many images are done; returns the maps of all `images` as one, filled batch by batch: never held twice."""
+    maps: list[Tensor] = []
+    size = done = 0
+    for batch in batches:
+        maps = maps or [m.new_empty((images, *m.shape[1:])) for m in batch.maps]
+        for m, part in zip(maps, batch.maps, strict=True):
+            m[done : done + len(part)] = part
+        size, done = batch.image_size, done + len(batch.maps[0])
+        yield done
+    return FeatureMaps(maps, size)
+
+
+def _batch(images: Tensor) -> int:
+    return max(1, BATCH_PIXELS // images.shape[-1] ** 2)
 
 
 def _bilinear_taps(low: int, high: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,54 +1,116 @@
-"""The Frechet distance between sets of images, by clean-fid's own function on features of a fixed network.
-
-`fid_digits` uses the small classifier that ships with this package; no other metric goes by that name.
+"""Distances between sets of images on features of fixed networks: `fid` and `kid` on clean-fid's Inception, and
+`fid_digits` on the small classifier of grey digits that ships with this package. A metric's name says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
-from cleanfid.fid import frechet_distance
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.evaluation.digits_classifier import DigitsClassifier, load
+from trainables.evaluation import digits_classifier, inception
+from trainables.evaluation.frechet import Moments, extrapolated, frechet_distance, kid, moments
 from trainables.images import to_unit
 
-BATCH = 500  # images in one forward
+BATCH = 500  # images in one round
+NETWORKS = {"fid_digits": "digits", "fid": "inception", "kid": "inception"}
+
+Features = NDArray[np.float64]
+Extractor = Callable[[Tensor], Features]
 
 
-class DigitsFid:
-    """Scores image sets against one reference set with `fid_digits`.
+def extractors(metrics: Iterable[str], device: torch.device) -> dict[str, Extractor]:
+    """The networks that the metrics need: each gives the features (N, D) of uint8 images (N, C, H, W).
+
+    Raises:
+        DataError: the Inception's weights are not there and cannot be had.
+    """
+    makers = {"digits": _digits, "inception": lambda device: inception.load(device).features}
+    return {name: makers[name](device) for name in dict.fromkeys(NETWORKS[metric] for metric in metrics)}
+
+
+def extracted(networks: dict[str, Extractor], images: Tensor) -> Generator[int, None, dict[str, Features]]:
+    """How many images are done; returns the features of all, network by network."""
+    found: dict[str, list[Features]] = {name: [] for name in networks}
+    done = 0
+    for batch in images.split(BATCH):
+        for name, network in networks.items():
+            found[name].append(network(batch))
+        done += len(batch)
+        yield done
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the distances need to know of the real images.
 
     Args:
-        reference: the real images, uint8 (N, 1, H, W), on the device to compute on.
+        moments: of the features, network by network.
+        features: of the networks whose features `kid` compares, (N, D).
     """
 
-    def __init__(self, reference: Tensor) -> None:
-        self.network = load(reference.device)
-        self.mean, self.covariance = _moments(digits_features(self.network, reference))
+    moments: dict[str, Moments]
+    features: dict[str, Features] = field(default_factory=dict)
 
-    def __call__(self, images: Tensor) -> float:
-        """The Frechet distance of `images`, uint8 (N, 1, H, W), from the reference; 0 is the same distribution.
+    @staticmethod
+    def of(features: dict[str, Features], metrics: Iterable[str]) -> Reference:
+        """The reference for the metrics, from the real images' features."""
+        kept = {NETWORKS[metric] for metric in metrics if metric == "kid"}
+        return Reference({name: moments(f) for name, f in features.items()}, {name: features[name] for name in kept})
 
-        Source: Heusel et al. 2017 (arXiv:1706.08500), equation 6.
-        """
-        mean, covariance = _moments(digits_features(self.network, images))
-        return float(frechet_distance(mean, covariance, self.mean, self.covariance))
+    def save(self, folder: Path) -> None:
+        """Writes it as .npz files."""
+        for name, m in self.moments.items():
+            np.savez(folder / f"{name}.npz", n=m.n, mean=m.mean, covariance=m.covariance)
+        for name, f in self.features.items():
+            np.save(folder / f"{name}_features.npy", f.astype(np.float32))  # as the network put them out
+
+    @staticmethod
+    def load(folder: Path) -> Reference:
+        """What `save` wrote."""
+        files = {path.stem: np.load(path) for path in folder.glob("*.npz")}
+        found = {name: Moments(int(f["n"]), f["mean"], f["covariance"]) for name, f in files.items()}
+        paths = folder.glob("*_features.npy")
+        return Reference(found, {p.stem.removesuffix("_features"): np.load(p).astype(np.float64) for p in paths})
 
 
-@torch.no_grad()
-def digits_features(network: DigitsClassifier, images: Tensor) -> NDArray[np.float64]:
-    """The features of `images`, uint8 (N, 1, H, W), as (N, 64) float64."""
-    return np.concatenate([f.double().cpu().numpy() for f in _batches(network, images)])
+def distances(
+    metrics: Iterable[str], features: dict[str, Features], reference: Reference, seed: int
+) -> dict[str, float]:
+    """The metrics of one sample set; a Frechet distance also at half the samples, and extrapolated to infinitely many.
+
+    Args:
+        features: of the samples, network by network, (N, D).
+        seed: of the trial, for the subsets of `kid`.
+
+    Source: Heusel et al. 2017 (arXiv:1706.08500), equation 6; Binkowski et al. 2018 (arXiv:1801.01401); Chong &
+    Forsyth 2020 (arXiv:1911.07023).
+    """
+    found: dict[str, float] = {}
+    for metric in metrics:
+        samples = features[NETWORKS[metric]]
+        if metric == "kid":
+            found[metric] = kid(reference.features[NETWORKS[metric]], samples, seed)
+            continue
+        real = reference.moments[NETWORKS[metric]]
+        whole = frechet_distance(moments(samples), real)
+        halves = [frechet_distance(moments(half), real) for half in np.array_split(samples, 2)]
+        half = float(np.mean(halves))
+        found |= {metric: whole, f"{metric}_half": half, f"{metric}_extrapolated": extrapolated(whole, half)}
+    return found
 
 
-def _batches(network: DigitsClassifier, images: Tensor) -> Iterator[Tensor]:
-    for batch in images.split(BATCH):
-        yield network.features(to_unit(batch))
+def _digits(device: torch.device) -> Extractor:
+    network = digits_classifier.load(device)
 
+    @torch.no_grad()
+    def features(images: Tensor) -> Features:
+        return network.features(to_unit(images)).double().cpu().numpy()
 
-def _moments(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return features.mean(0), np.cov(features, rowvar=False)
+    return features

@@ -1,7 +1,8 @@
-"""Intersection over union from a confusion matrix that is summed over all images."""
+"""Intersection over union from counts of pixels that are summed over all images."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Scores:
-    """What a confusion matrix says. `iou` has None for a class that neither truth nor prediction holds."""
+    """What the counts say. `iou` has None for a class that neither truth nor prediction holds, or that has no score."""
 
     miou: float
     pixel_accuracy: float
@@ -18,30 +19,59 @@ class Scores:
 
 
 def confusion(truth: Tensor, predicted: Tensor, classes: int, ignore_index: int) -> Tensor:
-    """Counts of pixels, (classes, classes) int64: rows are the truth, columns the prediction.
+    """Counts of pixels, (classes + 1, classes) int64: rows are the truth, columns the prediction.
+
+    The last row counts the predictions on pixels that are void.
 
     Args:
-        truth: class numbers, or `ignore_index` where a pixel is not scored, any shape.
+        truth: class numbers, or `ignore_index` where a pixel is void, any shape.
         predicted: class numbers, the same shape.
     """
-    scored = truth != ignore_index
-    pairs = truth[scored].long() * classes + predicted[scored].long()
-    return torch.bincount(pairs.flatten(), minlength=classes**2).reshape(classes, classes)
+    row = torch.where(truth == ignore_index, classes, truth.long())
+    pairs = row * classes + predicted.long()
+    return torch.bincount(pairs.flatten(), minlength=(classes + 1) * classes).reshape(classes + 1, classes)
 
 
-def scores(counts: Tensor) -> Scores:
-    """MIoU over the classes that occur, the pixel accuracy, and each class's IoU.
+def scores(counts: Tensor, unscored: Collection[int] = ()) -> Scores:
+    """MIoU over the classes that occur, the pixel accuracy, and each class's IoU; void pixels count nowhere.
 
     Args:
-        counts: a confusion matrix, (classes, classes).
+        counts: as `confusion` gives them, (classes + 1, classes).
+        unscored: classes whose pixels are void when it comes to scoring, as a background may be.
+
+    Raises:
+        ValueError: every pixel is void.
 
     Source: Everingham et al. 2010 (The PASCAL VOC Challenge), section 4.1.3; classes absent from both sides are
     left out of the mean rather than counted as 0.
     """
-    hits, either = counts.diag(), counts.sum(0) + counts.sum(1) - counts.diag()
-    iou = tuple((h / e) if e else None for h, e in zip(hits.tolist(), either.tolist(), strict=True))
-    present = [value for value in iou if value is not None]
-    total = int(counts.sum())
-    if not present:
+    scored = counts[:-1].clone()
+    scored[list(unscored)] = 0
+    if not int(scored.sum()):
         raise ValueError("no pixel to score: every one of them is ignored")
-    return Scores(sum(present) / len(present), int(hits.sum()) / total, iou)
+    iou = [value if k not in unscored else None for k, value in enumerate(_iou(scored, scored.sum(0)))]
+    present = [value for value in iou if value is not None]
+    accuracy = int(scored.diag().sum()) / int(scored.sum())
+    return Scores(sum(present) / len(present), accuracy, tuple(iou))
+
+
+def reference_miou(counts: Tensor, unscored: Collection[int] = ()) -> float:
+    """The mIoU by the rule of the reference implementation, for comparison with published figures only.
+
+    Predictions on void pixels count against their class, and a class that is absent on both sides counts as 0.
+
+    Args:
+        counts: as `confusion` gives them, (classes + 1, classes).
+        unscored: classes that are left out of the mean; their pixels are not masked.
+
+    Source: ddpm-segmentation, Baranchuk et al. 2022 (arXiv:2112.03126).
+    """
+    iou = _iou(counts[:-1], counts.sum(0))
+    kept = [value or 0.0 for k, value in enumerate(iou) if k not in unscored]
+    return sum(kept) / len(kept)
+
+
+def _iou(counts: Tensor, predicted: Tensor) -> list[float | None]:
+    """Each class's intersection over union; None where both sides lack it."""
+    hits, either = counts.diag(), predicted + counts.sum(1) - counts.diag()
+    return [(h / e) if e else None for h, e in zip(hits.tolist(), either.tolist(), strict=True)]

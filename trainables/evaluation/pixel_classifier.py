@@ -8,6 +8,7 @@ Source: Zhang et al. 2021 (DatasetGAN, arXiv:2104.06490), section 3.1, as used b
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -21,6 +22,7 @@ from trainables.progress import Progress
 from trainables.randomness import derived_seed, generator
 
 CHUNK = 2**24  # feature values that are gathered at once
+PREDICT_VALUES = 2**23  # hidden values that are computed at once in a prediction
 HEARTBEAT_STEPS = 50  # a progress record at least so often
 
 
@@ -43,11 +45,7 @@ class Ensemble(nn.Module):
         Args:
             x: each member's pixels, (M, B, D).
         """
-        return self.after_first(x @ self.weights[0])
-
-    def after_first(self, h: Tensor) -> Tensor:
-        """The logits, (M, B, K), from the first matrix product, (M, B, hidden)."""
-        h = h + self.biases[0]
+        h = x @ self.weights[0] + self.biases[0]
         for norm, weight, bias in zip(self.norms, list(self.weights)[1:], list(self.biases)[1:], strict=True):
             h = self._normed(norm, F.relu(h)) @ weight + bias
         return h
@@ -58,13 +56,65 @@ class Ensemble(nn.Module):
         return flat.reshape(batch, members, width).transpose(0, 1)
 
     @torch.no_grad()
-    def predict(self, maps: FeatureMaps, image: int) -> Tensor:
-        """Each member's class of each pixel of one image, (M, H, W)."""
+    def predict(self, maps: FeatureMaps, image: int) -> Prediction:
+        """What the members say of one image. No more of them at once than memory is meant for."""
         self.eval()
-        size = maps.image_size
-        first = torch.cat([w.T for w in self.weights[0]])  # (M hidden, D)
-        h = maps.project(image, first).reshape(self.members, -1, size**2).transpose(1, 2)
-        return self.after_first(h).argmax(-1).reshape(self.members, size, size)
+        size, hidden = maps.image_size, self.weights[0].shape[2]
+        at_once = max(1, PREDICT_VALUES // (hidden * size**2))
+        votes, probabilities = [], torch.zeros(size**2, self.classes, device=self.weights[0].device)
+        entropy = torch.zeros(size**2, device=probabilities.device)
+        for start in range(0, self.members, at_once):
+            members = slice(start, start + at_once)
+            logits = self._of(maps, image, members)
+            votes.append(logits.argmax(-1))
+            log_p = logits.log_softmax(-1)
+            probabilities += log_p.exp().sum(0) / self.members
+            entropy += -(log_p.exp() * log_p).sum((0, 2)) / self.members
+        divergence = -torch.special.xlogy(probabilities, probabilities).sum(-1) - entropy
+        classes = vote(torch.cat(votes).reshape(-1, size, size), self.classes)
+        return Prediction(classes, divergence.clamp(min=0).reshape(size, size))
+
+    def _of(self, maps: FeatureMaps, image: int, members: slice) -> Tensor:
+        """The logits of some members for one image, (m, pixels, K), by running averages in place of a batch's."""
+        weights = [weight[members] for weight in self.weights]
+        count, _, hidden = weights[0].shape
+        first = weights[0].transpose(1, 2).reshape(count * hidden, -1)
+        h = maps.project(image, first).reshape(count, hidden, -1).transpose(1, 2) + self.biases[0][members]
+        for norm, weight, bias in zip(self.norms, weights[1:], list(self.biases)[1:], strict=True):
+            # In eval mode a batch norm is a scale and a shift, which go into the next layer.
+            scale, shift = _scale_and_shift(norm, self.members)
+            h = h.relu_() @ (weight * scale[members]) + (bias[members] + shift[members].mT @ weight)
+        return h
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an ensemble says of one image.
+
+    Args:
+        classes: the majority's, (H, W).
+        disagreement: the Jensen-Shannon divergence between the members in nats, (H, W).
+    """
+
+    classes: Tensor
+    disagreement: Tensor
+
+    @property
+    def uncertainty(self) -> float:
+        """The mean divergence of the image's most disputed tenth of pixels.
+
+        Source: Baranchuk et al. 2022 (arXiv:2112.03126), as Zhang et al. 2021, section 3.2.
+        """
+        pixels = self.disagreement.flatten()
+        return float(pixels.topk(max(1, len(pixels) // 10)).values.mean())
+
+
+def _scale_and_shift(norm: nn.Module, members: int) -> tuple[Tensor, Tensor]:
+    """What a batch norm does in eval mode, each (M, width, 1)."""
+    assert isinstance(norm, nn.BatchNorm1d) and norm.running_var is not None and norm.running_mean is not None
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    shift = norm.bias - norm.running_mean * scale
+    return scale.reshape(members, -1, 1), shift.reshape(members, -1, 1)
 
 
 def vote(predicted: Tensor, classes: int) -> Tensor:
@@ -78,36 +128,59 @@ def vote(predicted: Tensor, classes: int) -> Tensor:
     return (counts * classes - torch.arange(classes, device=counts.device)).argmax(-1)
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Images with their masks, as the classifier sees them.
+
+    Args:
+        maps: the images' features.
+        masks: their classes, (N, H, W).
+        ignore_index: the mask value of pixels that have no class.
+    """
+
+    maps: FeatureMaps
+    masks: Tensor
+    ignore_index: int
+
+    def pixels(self) -> list[Tensor]:
+        """The numbers of the pixels that have a class, one tensor an image."""
+        size = self.maps.image_size**2
+        known = (self.masks != self.ignore_index).flatten(1)
+        return [torch.nonzero(row)[:, 0] + i * size for i, row in enumerate(known)]
+
+
 class Trainer:
     """One ensemble in training, for a fixed number of epochs. `run` trains to the end.
 
     Args:
-        maps: the features of the labelled images.
-        masks: their classes, (N, H, W).
+        labelled: what is trained on.
+        validation: other images, on which the loss is measured after each epoch; None for no such measure.
         classes: K.
-        ignore_index: the mask value of pixels that are not trained on.
         seed: of the trial: initial weights and each member's order of pixels.
+
+    Raises:
+        ValueError: fewer pixels than a batch needs.
     """
 
     def __init__(
-        self, maps: FeatureMaps, masks: Tensor, classes: int, ignore_index: int, segmentation: Segmentation, seed: int
+        self, labelled: Labelled, validation: Labelled | None, classes: int, segmentation: Segmentation, seed: int
     ) -> None:
-        self.maps, self.segmentation, self.seed = maps, segmentation, seed
-        self.labels = masks.flatten().long()
-        self.labelled = torch.nonzero(self.labels != ignore_index)[:, 0]
-        self.ensemble = Ensemble(sum(maps.channels), classes, segmentation, seed).to(self.labels.device).train()
+        self.labelled, self.segmentation, self.seed = labelled, segmentation, seed
+        self.validation = validation if validation and any(map(len, validation.pixels())) else None
+        maps, device = labelled.maps, labelled.masks.device
+        self.ensemble = Ensemble(sum(maps.channels), classes, segmentation, seed).to(device).train()
         self.optimizer = torch.optim.Adam(self.ensemble.parameters(), lr=segmentation.learning_rate, fused=True)
-        self.batches = len(self.labelled) // segmentation.batch_size
+        self.batches = len(_order(labelled, segmentation, seed, 0, 0)) // segmentation.batch_size
         self.epoch = 0
         self.history: list[tuple[int, dict[str, float]]] = []
         if not self.batches:
-            raise ValueError(
-                f"segmentation.batch_size must be at most the {len(self.labelled)} labelled pixels, "
-                f"but got {segmentation.batch_size}"
-            )
+            counts = [len(pixels) for pixels in labelled.pixels()]
+            by_image = segmentation.pixel_order == "by_image"
+            most = f"{max(counts)} labelled pixels of an image" if by_image else f"{sum(counts)} labelled pixels"
+            raise ValueError(f"segmentation.batch_size must be at most the {most}, but got {segmentation.batch_size}")
 
     def run(self, checkpoints: Checkpoints | None = None) -> Generator[Progress, None, Ensemble]:
-        """Progress with the members' mean loss after each epoch; returns the trained ensemble.
+        """Progress with the members' mean losses after each epoch; returns the trained ensemble.
 
         Args:
             checkpoints: where to save the state between epochs now and then, and to go on from if there is one.
@@ -118,13 +191,16 @@ class Trainer:
         yield Progress(self.epoch * self.batches, steps, history=self.history)
         while self.epoch < self.segmentation.epochs:
             losses: list[Tensor] = []
-            for x, y in _epoch(self.maps, self.labels, self.labelled, self.segmentation, self.seed, self.epoch):
+            for x, y in _epoch(self.labelled, self.segmentation, self.seed, self.epoch):
                 losses.append(self._train_step(x, y))
                 if len(losses) % HEARTBEAT_STEPS == 0:
                     yield Progress(self.epoch * self.batches + len(losses), steps)
             self.epoch += 1
-            self.history.append((self.epoch * self.batches, {"classifier_loss": float(torch.stack(losses).mean())}))
-            yield Progress(self.history[-1][0], steps, self.history[-1][1])
+            metrics = {"classifier_loss": float(torch.stack(losses).mean())}
+            if self.validation is not None:
+                metrics["classifier_validation_loss"] = self._validation_loss(self.validation)
+            self.history.append((self.epoch * self.batches, metrics))
+            yield Progress(self.history[-1][0], steps, metrics)
             if checkpoints:
                 checkpoints.save_now_and_then(self.epoch, self.state)
         return self.ensemble.eval()
@@ -148,21 +224,40 @@ class Trainer:
         self.optimizer.step()
         return loss.detach()
 
+    @torch.no_grad()
+    def _validation_loss(self, validation: Labelled) -> float:
+        self.ensemble.eval()
+        index, total = torch.cat(validation.pixels()), 0.0
+        for part in index.split(max(1, CHUNK // (self.ensemble.members * sum(validation.maps.channels)))):
+            x = validation.maps.pixels(part).expand(self.ensemble.members, -1, -1)
+            y = validation.masks.flatten()[part].long().expand(self.ensemble.members, -1)
+            total += float(F.cross_entropy(self.ensemble(x).flatten(0, 1), y.flatten(), reduction="sum"))
+        self.ensemble.train()
+        return total / (self.ensemble.members * len(index))
 
-def _epoch(
-    maps: FeatureMaps, labels: Tensor, labelled: Tensor, segmentation: Segmentation, seed: int, epoch: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+
+def _order(labelled: Labelled, segmentation: Segmentation, seed: int, member: int, epoch: int) -> Tensor:
+    """The pixels of one epoch as a member takes them: all of them shuffled, or image by image in whole batches."""
+    rng, pixels = generator(seed, "pixels", member, epoch), labelled.pixels()
+    if segmentation.pixel_order == "shuffled":
+        every = torch.cat(pixels)
+        return every[torch.randperm(len(every), generator=rng).to(every.device)]
+    parts = []
+    for i in torch.randperm(len(pixels), generator=rng).tolist():
+        shuffled = pixels[i][torch.randperm(len(pixels[i]), generator=rng).to(pixels[i].device)]
+        parts.append(shuffled[: len(shuffled) // segmentation.batch_size * segmentation.batch_size])
+    return torch.cat(parts)
+
+
+def _epoch(labelled: Labelled, segmentation: Segmentation, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (x, y) of one epoch, (M, B, D) and (M, B): every member in its own order."""
     members, batch = segmentation.ensemble_size, segmentation.batch_size
-    orders = [
-        torch.randperm(len(labelled), generator=generator(seed, "pixels", member, epoch)) for member in range(members)
-    ]
-    order = labelled[torch.stack(orders).to(labelled.device)]  # (M, pixels)
-    features = sum(maps.channels)
+    order = torch.stack([_order(labelled, segmentation, seed, member, epoch) for member in range(members)])
+    labels, features = labelled.masks.flatten(), sum(labelled.maps.channels)
     batches = order.shape[1] // batch
     at_once = max(1, CHUNK // (members * batch * features))
     for start in range(0, batches, at_once):
         index = order[:, start * batch : min(start + at_once, batches) * batch]
-        x = maps.pixels(index.flatten()).reshape(members, -1, batch, features)
-        y = labels[index].reshape(members, -1, batch)
+        x = labelled.maps.pixels(index.flatten()).reshape(members, -1, batch, features)
+        y = labels[index].long().reshape(members, -1, batch)
         yield from zip(x.unbind(1), y.unbind(1), strict=True)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from trainables.config import Diffusion, Segmentation
+from trainables.config import Diffusion
 from trainables.diffusion.process import Process
 from trainables.evaluation import features
-from trainables.evaluation.features import FeatureMaps, pixel_features, unet_features
+from trainables.evaluation.features import DecoderOutputs, FeatureMaps, PixelValues, joined
 from trainables.images import to_unit
 
 SHAPES = [  # (image size, [(channels, size) of each map])
@@ -35,13 +32,21 @@ def _whole(maps: list[Tensor], size: int) -> Tensor:
     return torch.cat([F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps], dim=1)
 
 
-def _result(making: Generator[Any, None, FeatureMaps]) -> tuple[FeatureMaps, list[Any]]:
-    seen = []
+def _feature_maps(maps: list[Tensor], size: int) -> FeatureMaps:
+    return FeatureMaps([m.permute(0, 2, 3, 1).contiguous() for m in maps], size)
+
+
+def _outputs(model: Model, blocks: tuple[int, ...] = (6,), timesteps: tuple[int, ...] = (50, 150), seed: int = 0):
+    return DecoderOutputs(model, Process(Diffusion()), timesteps, blocks, seed, parts=1)
+
+
+def _all(features: DecoderOutputs | PixelValues, images: Tensor) -> tuple[FeatureMaps, list[int]]:
+    making, seen = joined(features.batches(images), len(images)), []
     while True:
         try:
             seen.append(next(making))
-        except StopIteration as done:
-            return done.value, seen
+        except StopIteration as end:
+            return end.value, seen
 
 
 class Model:
@@ -62,7 +67,7 @@ def test_pixels_are_those_of_the_upsampled_maps(size: int, shapes: list[tuple[in
     maps = _maps(shapes)
     index = torch.randperm(3 * size**2, generator=torch.Generator().manual_seed(1))
     expected = _whole(maps, size).permute(0, 2, 3, 1).flatten(0, 2)[index]
-    assert_close(FeatureMaps(maps, size).pixels(index), expected, rtol=1e-5, atol=1e-5)
+    assert_close(_feature_maps(maps, size).pixels(index), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "shapes"), SHAPES)
@@ -72,26 +77,25 @@ def test_project_is_the_linear_layer_on_the_upsampled_maps(
 ) -> None:
     maps = _maps(shapes)
     weight = torch.randn(outputs, sum(channels for channels, _ in shapes), generator=torch.Generator().manual_seed(1))
-    found = FeatureMaps(maps, size)
+    found = _feature_maps(maps, size)
     for image in range(3):
         expected = torch.einsum("kd,dhw->khw", weight, _whole(maps, size)[image])
         assert_close(found.project(image, weight), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_maps_are_timestep_major_then_block_in_the_configs_order() -> None:
-    segmentation = Segmentation(blocks=(9, 6), timesteps=(250, 50))
+def test_maps_are_timestep_major_then_block_in_the_order_asked_for() -> None:
     images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
-    maps, _ = _result(unet_features(Model(), Process(Diffusion()), images, segmentation, seed=0))
+    maps, _ = _all(_outputs(Model(), blocks=(9, 6), timesteps=(250, 50)), images)
     assert [int(m[0, 0, 0, 0]) for m in maps.maps] == [250_009, 250_006, 50_009, 50_006]
     assert maps.channels == [1, 1, 1, 1]
 
 
 def _shown_noise(seed: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Tensor]]:
     """The timestep and the noise of each image that the model is shown."""
-    monkeypatch.setattr(features, "BATCH", 2)
+    monkeypatch.setattr(features, "BATCH_PIXELS", 2 * 16)
     process, model = Process(Diffusion()), Model()
     images = torch.randint(256, (5, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    _result(unet_features(model, process, images, Segmentation(timesteps=(50, 150)), seed))
+    _all(_outputs(model, seed=seed), images)
     clean, noise = [to_unit(images[:2]), to_unit(images[2:4]), to_unit(images[4:])], []
     for call, (x_t, t) in enumerate(model.shown):
         a = process.alphas_cumprod[t].float()[:, None, None, None]
@@ -116,17 +120,25 @@ def test_noise_depends_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("count", [1, 4, 5])
-def test_every_image_has_its_features_and_progress_ends_at_the_last(
+def test_every_image_has_its_features_and_the_count_ends_at_the_last(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "BATCH", 2)
-    images = torch.zeros(count, 1, 4, 4, dtype=torch.uint8)
-    maps, seen = _result(unet_features(Model(), Process(Diffusion()), images, Segmentation(), seed=0))
-    assert {m.shape[0] for m in maps.maps} == {count}
-    assert [(p.step, p.steps) for p in seen] == [(min(i + 2, count), count) for i in range(0, count, 2)]
+    monkeypatch.setattr(features, "BATCH_PIXELS", 2 * 16)
+    images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4)
+    maps, seen = _all(PixelValues(), images)
+    assert maps.maps[0].shape == (count, 4, 4, 1)
+    assert_close(maps.maps[0][:, 0, 0, 0], torch.arange(count) / 127.5 - 1)
+    assert seen == [min(i + 2, count) for i in range(0, count, 2)]
+
+
+def test_a_batch_in_parts_has_the_same_features() -> None:
+    images = torch.randint(256, (5, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    process = Process(Diffusion())
+    whole, halves = (_all(DecoderOutputs(Model(), process, (50,), (6,), 0, parts), images)[0] for parts in (1, 2))
+    assert torch.equal(whole.maps[0], halves.maps[0])
 
 
 def test_features_of_raw_pixels_are_the_images_values() -> None:
     images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    found = pixel_features(images).pixels(torch.arange(32))
+    found = _all(PixelValues(), images)[0].pixels(torch.arange(32))
     assert_close(found, (images.float() / 127.5 - 1).permute(0, 2, 3, 1).reshape(32, 3))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from cleanfid.fid import frechet_distance as clean_fids
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables import data
 from trainables.config import Data
 from trainables.evaluation import digits_classifier, fid
-from trainables.evaluation.fid import DigitsFid
+from trainables.evaluation.fid import Reference
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +28,26 @@ def held_out() -> Tensor:
     return data.load(Data(image_size=16)).held_out[:300]
 
 
+Distance = Callable[[Tensor], float]
+METRICS = ("fid_digits",)
+CPU = torch.device("cpu")
+
+
+def _features(images: Tensor, metrics: tuple[str, ...] = METRICS) -> dict[str, NDArray[np.float64]]:
+    making, done = fid.extracted(fid.extractors(metrics, CPU), images), 0
+    while True:
+        try:
+            done = next(making)
+        except StopIteration as end:
+            assert done == len(images)
+            return end.value
+
+
 @pytest.fixture(scope="module")
-def distance(reference: Tensor) -> DigitsFid:
-    return DigitsFid(reference)
+def distance(reference: Tensor) -> Callable[[Tensor], float]:
+    """The distance of a set of images from the reference."""
+    real = Reference.of(_features(reference), METRICS)
+    return lambda images: fid.distances(METRICS, _features(images), real, seed=0)["fid_digits"]
 
 
 def _noisy(images: Tensor, sd: float) -> Tensor:
@@ -44,24 +66,55 @@ def _written_out(one: Tensor, other: Tensor) -> float:
 
 @pytest.mark.parametrize("sd", [0.0, 0.1, 1.0])
 def test_is_the_frechet_distance_of_the_networks_features(
-    distance: DigitsFid, reference: Tensor, held_out: Tensor, sd: float
+    distance: Distance, reference: Tensor, held_out: Tensor, sd: float
 ) -> None:
     images = _noisy(held_out, sd)
     assert distance(images) == pytest.approx(_written_out(images, reference), rel=1e-6)
 
 
-def test_reference_is_at_no_distance_from_itself(distance: DigitsFid, reference: Tensor, held_out: Tensor) -> None:
+def test_is_clean_fids_distance(distance: Distance, reference: Tensor, held_out: Tensor) -> None:
+    (real,), (found,) = (_features(images).values() for images in (reference, held_out))
+    expected = clean_fids(found.mean(0), np.cov(found.T), real.mean(0), np.cov(real.T))
+    assert distance(held_out) == pytest.approx(expected, rel=1e-6)
+
+
+def test_half_is_the_mean_over_both_halves_and_what_is_extrapolated_lies_on_the_line(
+    distance: Distance, reference: Tensor, held_out: Tensor
+) -> None:
+    real = Reference.of(_features(reference), METRICS)
+    found = fid.distances(METRICS, _features(held_out), real, seed=0)
+    half = (distance(held_out[:150]) + distance(held_out[150:])) / 2
+    assert found["fid_digits_half"] == pytest.approx(half)
+    assert half > found["fid_digits"]  # fewer images, a larger distance: the bias that is extrapolated away
+    # Linear in 1/N through (1/150, half) and (1/300, whole), at 1/N = 0.
+    assert found["fid_digits_extrapolated"] == pytest.approx(2 * found["fid_digits"] - half)
+
+
+@pytest.mark.parametrize("kept", [(), ("digits",)])
+def test_reference_comes_back_as_it_was_saved(reference: Tensor, tmp_path: Path, kept: tuple[str, ...]) -> None:
+    features = _features(reference)
+    real = Reference(Reference.of(features, METRICS).moments, {name: features[name] for name in kept})
+    real.save(tmp_path)
+    again = Reference.load(tmp_path)
+    assert again.moments["digits"].n == 400
+    assert np.array_equal(again.moments["digits"].covariance, real.moments["digits"].covariance)
+    assert set(again.features) == set(kept)
+    for name in kept:
+        assert np.array_equal(again.features[name], features[name])
+
+
+def test_reference_is_at_no_distance_from_itself(distance: Distance, reference: Tensor, held_out: Tensor) -> None:
     order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(0))
     assert abs(distance(reference[order])) < 1e-3 * distance(held_out)
 
 
-def test_grows_with_noise(distance: DigitsFid, held_out: Tensor) -> None:
+def test_grows_with_noise(distance: Distance, held_out: Tensor) -> None:
     distances = [distance(_noisy(held_out, sd)) for sd in (0.0, 0.05, 0.1, 0.2, 0.5)]
     assert distances == sorted(distances)
     assert distances[-1] > 10 * distances[0]
 
 
-def test_notices_that_a_digit_is_missing(distance: DigitsFid, held_out: Tensor) -> None:
+def test_notices_that_a_digit_is_missing(distance: Distance, held_out: Tensor) -> None:
     digits = data.load(Data(image_size=16)).held_out_masks[:300].flatten(1).amax(1) - 1
     # As many images, but nothing above 4.
     few = held_out[digits < 5]
@@ -70,12 +123,12 @@ def test_notices_that_a_digit_is_missing(distance: DigitsFid, held_out: Tensor) 
 
 @pytest.mark.parametrize("batch", [1, 7, 299])
 def test_batch_size_does_not_matter(
-    distance: DigitsFid, held_out: Tensor, batch: int, monkeypatch: pytest.MonkeyPatch
+    distance: Distance, held_out: Tensor, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = distance(held_out)
     monkeypatch.setattr(fid, "BATCH", batch)
     assert distance(held_out) == pytest.approx(expected, rel=1e-5)
 
 
-def test_order_of_the_images_does_not_matter(distance: DigitsFid, held_out: Tensor) -> None:
+def test_order_of_the_images_does_not_matter(distance: Distance, held_out: Tensor) -> None:
     assert distance(held_out.flip(0)) == pytest.approx(distance(held_out), rel=1e-6)

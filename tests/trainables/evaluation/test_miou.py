@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import jaccard_score
 from torch import Tensor
 
-from trainables.evaluation.miou import confusion, scores
+from trainables.evaluation.miou import confusion, reference_miou, scores
 
 IGNORE = 255
 
@@ -36,7 +36,7 @@ def test_scores_are_those_of_scikit_learn(classes: int, ignored: float) -> None:
 
 def test_rows_are_the_truth_and_columns_the_prediction() -> None:
     counts = confusion(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 1, 1]), 2, IGNORE)
-    assert counts.tolist() == [[1, 2], [0, 1]]
+    assert counts.tolist() == [[1, 2], [0, 1], [0, 0]]
 
 
 def test_images_are_summed_before_the_ratio() -> None:
@@ -66,8 +66,36 @@ def test_class_on_one_side_alone_counts_0(truth: list[int], predicted: list[int]
 def test_prediction_on_ignored_pixels_does_not_matter() -> None:
     truth = torch.tensor([0, 1, IGNORE, IGNORE])
     one, other = (confusion(truth, torch.tensor([0, 1, *rest]), 3, IGNORE) for rest in ([2, 2], [0, 1]))
-    assert torch.equal(one, other)
-    assert int(one.sum()) == 2
+    assert torch.equal(one[:-1], other[:-1])
+    assert scores(one) == scores(other)
+    assert one[-1].tolist() == [0, 0, 2]
+
+
+def test_unscored_class_is_left_out_and_its_pixels_are_void() -> None:
+    truth, predicted = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 1, 1, 0, 2, 2])
+    found = scores(confusion(truth, predicted, 3, IGNORE), unscored=(0,))
+    assert found.iou == (None, 0.5, 1.0)  # the prediction of 1 on a pixel of 0 counts nowhere
+    assert found.miou == 0.75
+
+
+def _reference_by_hand(truth: Tensor, predicted: Tensor, classes: int, unscored: int) -> float:
+    """Class by class over all pixels, void ones included on the prediction's side."""
+    found = []
+    for k in range(classes):
+        if k == unscored:
+            continue
+        t, p = truth == k, predicted == k
+        found.append(float((t & p).sum() / (t | p).sum()) if (t | p).any() else 0.0)
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("unscored", [0, 99])
+def test_reference_rule_counts_predictions_on_void_pixels_and_absent_classes(unscored: int) -> None:
+    truth, predicted = _masks(5, seed=3)
+    truth[0] = IGNORE
+    found = reference_miou(confusion(truth, predicted, 7, IGNORE), (unscored,))
+    assert found == pytest.approx(_reference_by_hand(truth, predicted, 7, unscored))
+    assert found < scores(confusion(truth, predicted, 7, IGNORE)).miou - 0.1
 
 
 def test_perfect_prediction_is_1() -> None:

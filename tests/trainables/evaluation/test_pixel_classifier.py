@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -12,7 +13,7 @@ from torch.testing import assert_close
 from trainables.config import Segmentation
 from trainables.evaluation import pixel_classifier
 from trainables.evaluation.features import FeatureMaps
-from trainables.evaluation.pixel_classifier import Ensemble, Trainer, vote
+from trainables.evaluation.pixel_classifier import Ensemble, Labelled, Trainer, vote
 
 IGNORE, FEATURES, CLASSES, SIZE = 255, 6, 4, 8
 HIDDEN = pytest.mark.parametrize("hidden", [(16, 8), (5,), ()], ids=str)
@@ -22,17 +23,25 @@ def _segmentation(**settings: object) -> Segmentation:
     return Segmentation(**{"ensemble_size": 3, "hidden_channels": (16, 8), "batch_size": 8, "epochs": 2} | settings)
 
 
+def _maps(maps: list[Tensor]) -> FeatureMaps:
+    return FeatureMaps([m.permute(0, 2, 3, 1).contiguous() for m in maps], SIZE)
+
+
+def _trainer(maps: FeatureMaps, masks: Tensor, segmentation: Segmentation, seed: int = 0) -> Trainer:
+    return Trainer(Labelled(maps, masks, IGNORE), None, CLASSES, segmentation, seed)
+
+
 def _problem(images: int = 2) -> tuple[FeatureMaps, Tensor]:
     """Random maps of two sizes and random masks, a fifth of them ignored."""
     g = torch.Generator().manual_seed(0)
-    maps = FeatureMaps([torch.randn(images, c, s, s, generator=g) for c, s in ((2, 4), (4, SIZE))], SIZE)
+    maps = _maps([torch.randn(images, c, s, s, generator=g) for c, s in ((2, 4), (4, SIZE))])
     masks = torch.randint(CLASSES, (images, SIZE, SIZE), generator=g)
     masks[torch.rand(masks.shape, generator=g) < 0.2] = IGNORE
     return maps, masks
 
 
 def _trained(maps: FeatureMaps, masks: Tensor, segmentation: Segmentation, seed: int = 0) -> Ensemble:
-    return _result(Trainer(maps, masks, CLASSES, IGNORE, segmentation, seed))
+    return _result(_trainer(maps, masks, segmentation, seed))
 
 
 def _result(trainer: Trainer) -> Ensemble:
@@ -127,16 +136,18 @@ def test_every_member_meets_every_labelled_pixel_once_an_epoch_in_its_own_order(
 ) -> None:
     monkeypatch.setattr(pixel_classifier, "CHUNK", chunk)
     pixels = torch.arange(2.0 * SIZE**2).reshape(2, 1, SIZE, SIZE)
-    maps = FeatureMaps([pixels.expand(-1, FEATURES, -1, -1)], SIZE)
-    labels = torch.arange(2 * SIZE**2)  # a pixel's number, to be told again by its features
-    labelled = torch.arange(0, 2 * SIZE**2, 2)
+    maps = _maps([pixels.expand(-1, FEATURES, -1, -1)])
+    masks = torch.arange(2 * SIZE**2).reshape(2, SIZE, SIZE)  # a pixel's number, to be told again by its features
+    masks.flatten()[1::2] = -1
+    wanted = torch.arange(0, 2 * SIZE**2, 2)
+    labelled = Labelled(maps, masks, -1)
     orders = []
     for epoch in (0, 1):
-        x, y = zip(*pixel_classifier._epoch(maps, labels, labelled, _segmentation(), 0, epoch), strict=True)
+        x, y = zip(*pixel_classifier._epoch(labelled, _segmentation(), 0, epoch), strict=True)
         assert {tuple(part.shape) for part in x} == {(3, 8, FEATURES)}
         numbers = torch.cat(y, dim=1)
         assert torch.equal(torch.cat(x, dim=1)[:, :, 0].long(), numbers)
-        assert all(torch.equal(member.sort().values, labelled) for member in numbers)
+        assert all(torch.equal(member.sort().values, wanted) for member in numbers)
         orders += [tuple(member.tolist()) for member in numbers]
     assert len(set(orders)) == 6
 
@@ -145,12 +156,72 @@ def test_every_member_meets_every_labelled_pixel_once_an_epoch_in_its_own_order(
 def test_predict_is_the_forward_on_all_pixels(hidden: tuple[int, ...]) -> None:
     maps, _ = _problem()
     ensemble = _randomised(Ensemble(FEATURES, CLASSES, _segmentation(hidden_channels=hidden), seed=0)).eval()
+    ensemble.weights[0].data *= 10  # so that the features decide, and not the biases
     for image in range(2):
         index = torch.arange(image * SIZE**2, (image + 1) * SIZE**2)
-        expected = ensemble(maps.pixels(index).expand(3, -1, -1)).argmax(-1).reshape(3, SIZE, SIZE)
+        logits = ensemble(maps.pixels(index).expand(3, -1, -1))
+        expected = vote(logits.argmax(-1).reshape(3, SIZE, SIZE), CLASSES)
         assert len(expected.unique()) > 1
+        found = ensemble.predict(maps, image)
         # Two orders of summation: a near tie may fall to the other side.
-        assert float((ensemble.predict(maps, image) == expected).float().mean()) > 0.98
+        assert float((found.classes == expected).float().mean()) > 0.98
+        p = logits.detach().softmax(-1).double().numpy()
+        divergence = stats.entropy(p.mean(0), axis=-1) - stats.entropy(p, axis=-1).mean(0)
+        assert_close(found.disagreement.flatten().double(), torch.from_numpy(divergence), rtol=1e-3, atol=1e-4)
+        assert found.uncertainty == pytest.approx(np.sort(divergence)[-6:].mean(), rel=1e-2)
+
+
+@pytest.mark.parametrize("values", [1, 2**23], ids=["a member at a time", "all members at once"])
+def test_how_many_members_predict_at_once_does_not_matter(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, _ = _problem()
+    ensemble = _randomised(Ensemble(FEATURES, CLASSES, _segmentation(), seed=0)).eval()
+    expected = ensemble.predict(maps, 1)
+    monkeypatch.setattr(pixel_classifier, "PREDICT_VALUES", values)
+    found = ensemble.predict(maps, 1)
+    assert torch.equal(found.classes, expected.classes)
+    assert_close(found.disagreement, expected.disagreement, rtol=1e-4, atol=1e-6)
+
+
+def test_members_that_agree_have_no_divergence() -> None:
+    maps, _ = _problem()
+    ensemble = _randomised(Ensemble(FEATURES, CLASSES, _segmentation(ensemble_size=1), seed=0)).eval()
+    assert float(ensemble.predict(maps, 0).disagreement.max()) < 1e-5
+
+
+def test_image_by_image_a_batch_is_of_one_image_and_no_pixel_comes_twice() -> None:
+    maps, masks = _problem(images=4)
+    labelled = Labelled(maps, torch.where(masks == IGNORE, IGNORE, masks), IGNORE)
+    segmentation = _segmentation(pixel_order="by_image")
+    order = pixel_classifier._order(labelled, segmentation, 0, 0, 0)
+    batches = order.reshape(-1, segmentation.batch_size) // SIZE**2
+    assert all(len(batch.unique()) == 1 for batch in batches)
+    assert len(order.unique()) == len(order)
+    assert len(batches[:, 0].unique_consecutive()) == 4
+    assert len(order) > 0.8 * int((masks != IGNORE).sum())
+    assert not torch.equal(order, pixel_classifier._order(labelled, segmentation, 0, 1, 0))
+
+
+def test_validation_loss_is_that_of_the_members_on_pixels_they_did_not_see() -> None:
+    maps, masks = _problem()
+    other, truth = _problem(images=3)
+    validation = Labelled(other, truth, IGNORE)
+    trainer = Trainer(Labelled(maps, masks, IGNORE), validation, CLASSES, _segmentation(), 0)
+    alone = _trainer(maps, masks, _segmentation())
+    ensemble, plain = _result(trainer), _result(alone)
+    index = torch.cat(validation.pixels())
+    logits = ensemble(other.pixels(index).expand(3, -1, -1))
+    expected = F.cross_entropy(logits.flatten(0, 1), truth.flatten()[index].repeat(3))
+    assert trainer.history[-1][1]["classifier_validation_loss"] == pytest.approx(expected.item(), rel=1e-4)
+    # Measuring it changes nothing.
+    assert all(torch.equal(a, b) for a, b in zip(ensemble.parameters(), plain.parameters(), strict=True))
+
+
+def test_validation_images_that_are_all_void_give_no_loss() -> None:
+    maps, masks = _problem()
+    void = Labelled(maps, torch.full_like(masks, IGNORE), IGNORE)
+    trainer = Trainer(Labelled(maps, masks, IGNORE), void, CLASSES, _segmentation(), 0)
+    _result(trainer)
+    assert set(trainer.history[-1][1]) == {"classifier_loss"}
 
 
 def test_predict_is_in_eval_mode() -> None:
@@ -176,11 +247,11 @@ def test_separable_problem_is_learnt_and_ignored_pixels_are_not() -> None:
     g = torch.Generator().manual_seed(0)
     truth = torch.randint(CLASSES, (4, SIZE, SIZE), generator=g)
     noise = torch.randn(4, FEATURES, SIZE, SIZE, generator=g)
-    maps = FeatureMaps([F.one_hot(truth, FEATURES).permute(0, 3, 1, 2) * 4 + noise * 0.3], SIZE)
+    maps = _maps([F.one_hot(truth, FEATURES).permute(0, 3, 1, 2) * 4 + noise * 0.3])
     masks = truth.clone()
     masks[0] = IGNORE
     ensemble = _trained(maps, masks, _segmentation(epochs=30, learning_rate=1e-2))
-    predicted = torch.stack([vote(ensemble.predict(maps, i), CLASSES) for i in range(4)])
+    predicted = torch.stack([ensemble.predict(maps, i).classes for i in range(4)])
     assert not ensemble.training
     assert float((predicted == truth).float().mean()) > 0.99
 
@@ -204,13 +275,13 @@ def test_same_seed_trains_the_same_ensemble() -> None:
 def test_trainer_that_takes_over_ends_with_the_same_ensemble_to_the_last_bit() -> None:
     maps, masks = _problem()
     whole = _trained(maps, masks, _segmentation(epochs=3))
-    first = Trainer(maps, masks, CLASSES, IGNORE, _segmentation(epochs=3), 0)
+    first = _trainer(maps, masks, _segmentation(epochs=3))
     running = first.run()
     while first.epoch < 1:
         next(running)
     state = first.state()
     list(running)
-    second = Trainer(maps, masks, CLASSES, IGNORE, _segmentation(epochs=3), 0)
+    second = _trainer(maps, masks, _segmentation(epochs=3))
     second.load_state(state)
     assert second.epoch == 1
     ended = _result(second).state_dict()
@@ -221,7 +292,7 @@ def test_trainer_that_takes_over_ends_with_the_same_ensemble_to_the_last_bit() -
 def test_progress_counts_the_steps_of_all_epochs() -> None:
     maps, masks = _problem()
     batches = int((masks != IGNORE).sum()) // 8
-    seen = [p for p in Trainer(maps, masks, CLASSES, IGNORE, _segmentation(epochs=3), 0).run() if p.metrics]
+    seen = [p for p in _trainer(maps, masks, _segmentation(epochs=3)).run() if p.metrics]
     assert [(p.step, p.steps) for p in seen] == [(batches * e, batches * 3) for e in (1, 2, 3)]
     losses = [p.metrics["classifier_loss"] for p in seen]
     assert losses[0] == pytest.approx(torch.tensor(float(CLASSES)).log().item(), abs=0.1)
@@ -230,4 +301,4 @@ def test_progress_counts_the_steps_of_all_epochs() -> None:
 def test_batch_larger_than_the_labelled_pixels_names_the_setting() -> None:
     maps, masks = _problem()
     with pytest.raises(ValueError, match=r"segmentation\.batch_size must be at most the \d+ labelled pixels.*got 999"):
-        Trainer(maps, masks, CLASSES, IGNORE, _segmentation(batch_size=999), 0)
+        _trainer(maps, masks, _segmentation(batch_size=999))

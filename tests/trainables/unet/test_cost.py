@@ -8,9 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.ablations import VARIANTS
 from search_spaces.presets import quick
-from trainables.config import Config, Data, Overrides, Segmentation, apply
+from trainables.config import Config, Data, Overrides, Pretrained, Segmentation, apply
 from trainables.config import UNet as UNetConfig
-from trainables.unet.cost import unet_cost
+from trainables.unet.cost import guided_cost, unet_cost
+from trainables.unet.guided_diffusion import GuidedUNet
 from trainables.unet.unet import UNet
 
 SMALL = Config(
@@ -45,3 +46,25 @@ def test_parameters_and_macs_are_those_that_torch_counts(config: Config, image_c
     cost = unet_cost(config.unet, image_channels, size)
     assert cost.parameters == sum(p.numel() for p in model.parameters())
     assert 2 * cost.macs == counter.get_total_flops()
+
+
+GUIDED = {
+    "LSUN bedroom": (Pretrained(), 256),
+    "convolutions between levels": (Pretrained(num_channels=64, resblock_updown=False, learn_sigma=False), 64),
+    "small, no scale and shift": (
+        Pretrained(num_channels=32, num_head_channels=16, channel_mult=(1, 2), use_scale_shift_norm=False), 32
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "size"), GUIDED.values(), ids=GUIDED)
+def test_guided_diffusions_parameters_and_macs_are_those_that_torch_counts(settings: Pretrained, size: int) -> None:
+    with torch.device("meta"):
+        model = GuidedUNet(settings, 3, size)
+        x_t, t = torch.empty(1, 3, size, size), torch.zeros(1, dtype=torch.long)
+    for last in (None, 0, settings.output_blocks // 2):
+        with FlopCounterMode(display=False) as counter:
+            model(x_t, t) if last is None else model.features(x_t, t, [last])
+        cost = guided_cost(settings, 3, size, last)
+        assert cost.parameters == sum(p.numel() for p in model.parameters())
+        assert 2 * cost.macs == counter.get_total_flops()

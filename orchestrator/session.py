@@ -1,0 +1,181 @@
+"""One run of a study's command: what its trials say, turned into what is shown and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TextIO
+
+from orchestrator import interrupts
+from orchestrator.cluster import start_ray, stop_ray
+from orchestrator.conditions import Conditions, Events
+from orchestrator.devices import Resources
+from orchestrator.errors import UsageError
+from orchestrator.pictures import figures
+from orchestrator.place import Place
+from orchestrator.plan import Study, Trial
+from orchestrator.progress import Board
+from orchestrator.tracking import Tracking, save_pictures
+from trainables.stages import checkpoint_folder
+from trainables.store import Store
+
+SHOWN_METRICS = ("fid", "kid", "fid_digits", "miou")  # in the line that says that a trial is done
+OK, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class Session:
+    """One run of the command: turns what the trials say into what is shown and recorded."""
+
+    def __init__(self, study: Study, place: Place, log: TextIO) -> None:
+        self.study, self.folder, self.store = study, place.study(study.name), Store(place.store)
+        self.tracking, self.board = _tracking(study, place), Board(study.trials, log)
+        self.trials = list(study.trials)
+        self.results: dict[str, Mapping[str, Any]] = {}
+        self.failures: dict[str, str] = {}
+        self.to_run: list[Trial] = list(study.trials)
+
+    def summary(self) -> str:
+        """What is already there, in one line; what is done is not run again."""
+        finished = self.tracking.finished_keys()
+        self.to_run = [trial for trial in self.trials if trial.key not in finished or not self._stored(trial)]
+        for trial in self.trials:
+            if trial not in self.to_run:
+                self.results[trial.name] = {}
+                self.board.ended(trial, "done", "in the store")
+        begun = [where for trial in self.to_run if (where := self._resumes(trial))]
+        parts = [f"{len(self.results)} done"] if self.results else []
+        if begun:
+            parts.append(f"1 {begun[0]}" if len(begun) == 1 else f"{len(begun)} resume (the first {begun[0]})")
+        parts.append(f"{len(self.to_run) - len(begun)} to run")
+        return f"{len(self.trials)} trials: {', '.join(parts)}"
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every trial of the study has ended well."""
+        return len(self.results) == len(self.trials)
+
+    def run(self, conditions: Conditions, address: str) -> bool:
+        """Runs what is missing; whether the person stopped it."""
+        from orchestrator import schedule  # only now: it imports Ray
+
+        if not self.to_run:
+            return False
+        run = partial(schedule.run, makers_first(self.to_run), conditions, self.events, self.folder)
+        return self.scheduled(run, conditions.resources, address)
+
+    def scheduled(self, run: Callable[[], None], resources: Resources, address: str) -> bool:
+        """Calls `run` with Ray at hand and the board on the screen; whether the person stopped it."""
+        interrupted = False
+        try:
+            with self.board:
+                interrupts.check()
+                start_ray(address, resources)
+                interrupts.listen()  # again: Ray sets a handler of its own
+                run()
+        except KeyboardInterrupt:
+            interrupted = True
+            interrupts.ignore()  # a second Ctrl-C must not leave runs open or processes behind
+            self.board.line("stopping; the same command goes on from here")
+        finally:
+            stop_ray()
+        for trial in self.to_run:
+            if trial.name not in self.results and trial.name not in self.failures:
+                self._unfinished(trial, interrupted)
+        return interrupted
+
+    def add(self, trial: Trial) -> None:
+        """Takes in a trial that the plan did not know: a point of a search."""
+        self.trials.append(trial)
+        self.to_run.append(trial)
+        self.board.add(trial)
+
+    @property
+    def events(self) -> Events:
+        """What the scheduler tells this session."""
+        return Events(self.started, self.recorded, self.failed)
+
+    def close(self, interrupted: bool, show: Callable[[Tracking], None]) -> int:
+        """The exit code, once every record is written and `show` has shown the study."""
+        interrupts.ignore()  # every trial has ended; what is left takes moments
+        self.tracking.flush()
+        show(self.tracking)
+        self.tracking.close()
+        for error in self.tracking.errors:
+            self.board.line(error)
+        if interrupted:
+            return INTERRUPTED
+        return OK if self.all_done and not self.tracking.errors else FAILED
+
+    def started(self, trial: Trial, attempt: int) -> None:
+        """The trial has got its worker."""
+        self.tracking.start(trial)
+        self.board.started(trial, attempt)
+
+    def recorded(self, trial: Trial, record: Mapping[str, Any]) -> None:
+        """The trial has sent a record."""
+        if record["result"]:
+            self._finished(trial, record["result"])
+            return
+        self.tracking.log(trial, [*record["history"], (record["step"], record["metrics"])])
+        if record["note"]:
+            self.board.line(f"{trial.name}: {record['note']}")
+        self.board.advanced(trial, record["stage"], record["step"], record["steps"], record["metrics"])
+
+    def failed(self, trial: Trial, error: str) -> None:
+        """The trial has failed for good."""
+        self.failures[trial.name] = error
+        self.tracking.fail(trial, error)
+        self.board.ended(trial, "FAILED", error)
+
+    def _finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        drawn = figures(self.store, result["artefacts"]) if trial.kind != "probe" else {}
+        pictures = save_pictures(drawn, self.folder / "pictures" / trial.name)
+        self.results[trial.name] = result
+        self.tracking.finish(trial, result, pictures)
+        shown = {name: value for name, value in result["metrics"].items() if name in SHOWN_METRICS}
+        self.board.ended(trial, "done", ", ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+
+    def _unfinished(self, trial: Trial, interrupted: bool) -> None:
+        if not interrupted:
+            self.failed(trial, "the worker ended without a result")
+        elif self.board.states[trial.name].started is not None:
+            self.tracking.kill(trial)
+            self.board.ended(trial, "stopped", "interrupted")
+
+    def _stored(self, trial: Trial) -> bool:
+        return all(self.store.has(stage, key) for stage, key in trial.stages.items())
+
+    def _resumes(self, trial: Trial) -> str:
+        """Where the trial goes on, in words; "" where it has not begun."""
+        for number, (stage, key) in enumerate(trial.stages.items()):
+            if self.store.has(stage, key):
+                continue
+            checkpoints = self.store.keys(checkpoint_folder(stage, key))
+            if checkpoints:
+                total = f" of {trial.config.training.train_steps:,}" if stage == "ddpm" else ""
+                return f"resumes at {stage} step {int(checkpoints[-1]):,}{total}"
+            return f"resumes before {stage}" if number else ""
+        return "resumes at its end"
+
+
+def makers_first(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials in an order in which those that train a DDPM of their own come first, and nobody waits for another."""
+    seen: set[str] = set()
+    makers: list[Trial] = []
+    others: list[Trial] = []
+    for trial in trials:
+        key = trial.stages.get("ddpm")
+        (others if key is None or key in seen else makers).append(trial)
+        seen |= {key} if key else set()
+    return makers + others
+
+
+def _tracking(study: Study, place: Place) -> Tracking:
+    try:
+        return Tracking(place.tracking_uri, study, place.storage / "mlflow-artifacts")
+    except UsageError:
+        raise
+    except Exception as error:  # each database has errors of its own
+        last = [line for line in str(error).splitlines() if line.strip()][:1]
+        reason = f"{type(error).__name__}: {''.join(last)}"
+        raise UsageError(f"--tracking-uri: MLflow cannot use {place.tracking_uri} ({reason})") from None

@@ -1,0 +1,44 @@
+"""The studies that there are: what each varies, over which presets, between which controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from search_spaces import ablations, presets, segmentation
+from trainables.config import Config, Overrides
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one command of the command line can run.
+
+    Args:
+        name: the command's.
+        presets: functions that return the baseline.
+        variants: preset -> variant -> delta; "baseline" is among them.
+        controls: the baseline -> control -> delta.
+        published: preset -> metric -> variant -> the figure that the report prints.
+    """
+
+    name: str
+    presets: Mapping[str, Callable[[], Config]]
+    variants: Mapping[str, Mapping[str, Overrides]]
+    controls: Callable[[Config], Mapping[str, Overrides]]
+    published: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+ABLATIONS = Space(
+    name="ablations",
+    presets=presets.ABLATIONS,
+    variants=dict.fromkeys(presets.ABLATIONS, ablations.VARIANTS),
+    controls=lambda baseline: ablations.CONTROLS,
+    published={"paper": {"fid": ablations.PUBLISHED_FID}},
+)
+SEGMENTATION = Space(
+    name="segmentation",
+    presets=presets.SEGMENTATION,
+    variants=segmentation.CONFIGURATIONS,
+    controls=segmentation.controls,
+    published={},
+)

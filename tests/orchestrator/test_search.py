@@ -1,0 +1,79 @@
+"""Searches: real Ray, real Optuna and MLflow stores; what was found stays, after any end."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from orchestrator.run import main
+
+
+@pytest.fixture
+def command(commands, tmp_path):
+    few = ["--set", "segmentation.held_out_images=20", "--set", "segmentation.validation_images=4"]
+    return commands(tmp_path / "runs", "--space", "segmentation", *few, name="search")
+
+
+def memory(command):
+    (path,) = command.storage.glob("studies/*/optuna.db")
+    return optuna.load_study(study_name=path.parent.name, storage=f"sqlite:///{path}")
+
+
+def test_a_search_goes_on_with_more_trials_and_trains_one_ddpm(command):
+    first = command.run("--trials", "2")
+    assert first.returncode == 0, first.stderr
+    _, runs = command.runs()
+    assert "baseline-seed0" in runs
+    assert len(runs) == 2
+    more = command.run("--trials", "3")
+    assert more.returncode == 0, more.stderr
+    assert "3 points: 2 done, 1 to run" in more.stdout
+    found = memory(command)
+    assert [trial.state for trial in found.trials] == [TrialState.COMPLETE] * 3
+    _, after = command.runs()
+    assert runs.keys() < after.keys()
+    assert {run.info.status for run in after.values()} == {"FINISHED"}
+    assert after["baseline-seed0"].info.end_time == runs["baseline-seed0"].info.end_time
+    # Optuna's values are the runs' own figures.
+    values = sorted(run.data.metrics["validation_miou"] for run in after.values())
+    assert sorted(trial.value for trial in found.trials) == pytest.approx(values)
+    assert len(list((command.storage / "store" / "ddpm").iterdir())) == 1
+    best = max(found.trials, key=lambda trial: trial.value)
+    for name, value in best.params.items():
+        word = f"'{value}'" if isinstance(value, str) else value
+        assert f"--set {name}={word}" in more.stdout
+    again = command.run("--trials", "3")
+    assert (again.returncode, len(memory(command).trials)) == (0, 3)
+
+
+def test_points_that_ran_when_the_driver_was_killed_are_run_again(command):
+    study = command.run("--trials", "1")
+    assert study.returncode == 0, study.stderr
+    cut = memory(command).ask()  # as a driver leaves it that is killed after it has asked
+    cut.suggest_categorical("segmentation.batch_size", [64, 128, 256, 512])
+    done = command.run("--trials", "3")
+    assert done.returncode == 0, done.stderr
+    found = memory(command)
+    assert [trial.state for trial in found.trials][1] == TrialState.FAIL
+    assert sum(trial.state == TrialState.COMPLETE for trial in found.trials) == 3
+    repeated = found.trials[2]
+    assert repeated.params["segmentation.batch_size"] == cut.params["segmentation.batch_size"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--trials", "0"], "--trials: must be at least 1"),
+        (["--trials", "3", "--set", "segmentation.validation_images=0"], "segmentation.validation_images"),
+        (["--trials", "3", "--seed", "-1"], "--seed"),
+        (["--trials", "3", "--preset", "bedroom"], "--checkpoint"),
+        (["--trials", "3", "--checkpoint", "x.pt"], "--checkpoint"),
+        (["--trials", "x"], "--trials"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_in_one_line(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "--space", "segmentation", *words]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,65 @@
+"""Small trees of images and masks, and a cache folder that is no one's."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+class Tree:
+    """Files under `root`, of which a test breaks one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def image(self, name: str, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> Path:
+        """Noise that depends on the name, (W, H)."""
+        noise = np.random.default_rng(zlib.crc32(name.encode())).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        Image.fromarray(noise).convert(mode).save(self.path(name))
+        return self.root / name
+
+    def mask(self, name: str, numbers: tuple[int, ...] = (0, 1, 255), size: tuple[int, int] = (12, 10)) -> Path:
+        """The numbers in turn, as palette indices or .npy."""
+        values = np.resize(np.array(numbers, np.uint8), (size[1], size[0]))
+        if name.endswith(".npy"):
+            np.save(self.path(name), values)
+            return self.root / name
+        image = Image.fromarray(values)
+        image.putpalette([component for i in range(256) for component in (i, 255 - i, i // 2)])
+        image.save(self.path(name))
+        return self.root / name
+
+    def text(self, name: str, *lines: str) -> Path:
+        self.path(name).write_text("\n".join(lines) + "\n")
+        return self.root / name
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path / "data")
+
+
+@pytest.fixture
+def folder_tree(tree: Tree) -> Tree:
+    """A folder of ten images with masks of the classes 0 and 1."""
+    for i in range(10):
+        tree.image(f"images/{i}.png")
+        tree.mask(f"masks/{i}.png")
+    return tree
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLATION_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

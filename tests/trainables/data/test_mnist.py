@@ -1,0 +1,199 @@
+"""MNIST against torchvision's reader and torch's resize, and what is said of files that are not MNIST's."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from trainables import data
+from trainables.config import Data
+from trainables.data import Arrays, DataError, mnist
+
+ROOT = Path(__file__).parents[3]
+HELD_OUT_DIGITS = [9, 4, 9, 3, 4, 3, 9, 5, 7, 3, 4, 7]  # the first of them, whatever the machine
+
+
+def _data(image_size: int) -> Data:
+    return Data(dataset="mnist", image_size=image_size)
+
+
+@pytest.fixture(scope="module")
+def original(real_data: Path) -> Arrays:
+    """At the files' own size."""
+    if not (real_data / "mnist").is_dir():
+        pytest.skip(f"no MNIST at {real_data}")
+    return data.arrays(_data(28), real_data)
+
+
+def _torchvision(real_data: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
+    from torchvision.datasets import MNIST
+
+    found = MNIST(str(real_data / "mnist"), train=train)
+    return found.data.numpy(), found.targets.numpy()
+
+
+def test_shapes_are_those_that_about_promises(original: Arrays) -> None:
+    about = data.about(_data(28))
+    assert (about.train_images, about.label_images, about.held_out_images) == (60_000, 1_000, 9_000)
+    assert (about.image_channels, about.ignore_index, about.unscored_classes) == (1, 255, ())
+    assert about.class_names == ("background", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+    assert original.train.shape == (60_000, 1, 28, 28)
+    for images, masks, count in (
+        (original.label_images, original.label_masks, 1_000),
+        (original.held_out, original.held_out_masks, 9_000),
+    ):
+        assert images.shape == (count, 1, 28, 28)
+        assert masks.shape == (count, 28, 28)
+    assert {split.dtype for split in vars(original).values()} == {np.dtype(np.uint8)}
+
+
+def test_splits_are_torchvisions_images_each_once(original: Arrays, real_data: Path) -> None:
+    assert np.array_equal(original.train[:, 0], _torchvision(real_data, train=True)[0])
+    test = [image.tobytes() for image in _torchvision(real_data, train=False)[0]]
+    assert len(set(test)) == 10_000
+    labels = [image.tobytes() for image in original.label_images]
+    held_out = [image.tobytes() for image in original.held_out]
+    assert sorted(labels + held_out) == sorted(test)
+    assert labels != test[:1_000]
+
+
+def test_splits_are_fixed(original: Arrays) -> None:
+    assert (original.held_out_masks[:12].max((1, 2)) - 1).tolist() == HELD_OUT_DIGITS
+    counts = np.bincount(original.label_masks.max((1, 2)) - 1, minlength=10)
+    assert counts.min() > 70  # every digit has its share of the label pool
+
+
+def test_mask_is_the_digit_where_there_is_ink(original: Arrays, real_data: Path) -> None:
+    digit_of = {image.tobytes(): digit for image, digit in zip(*_torchvision(real_data, train=False), strict=True)}
+    for image, mask in zip(original.held_out[:300, 0], original.held_out_masks[:300], strict=True):
+        expected = np.where(image / 255 > 0.35, digit_of[image.tobytes()] + 1, 0)
+        assert np.array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("size", [16, 32, 45])
+def test_resize_is_torchs_bilinear_one(size: int, original: Arrays) -> None:
+    images = original.train[:500]
+    expected = F.interpolate(
+        torch.from_numpy(images).float(), size=(size, size), mode="bilinear", antialias=size < 28, align_corners=False
+    )
+    found = mnist._images(images[:, 0], size)
+    assert np.abs(found - expected.numpy()).max() <= 0.502  # rounded, and nothing more
+
+
+def test_ink_is_judged_at_the_image_size(original: Arrays, real_data: Path) -> None:
+    found = data.arrays(_data(32), real_data)
+    ink = found.held_out[:, 0] / 255
+    inside = found.held_out_masks > 0
+    # The threshold acts before the rounding to 256 values.
+    assert ink[inside].min() > mnist.INK - 1 / 255
+    assert ink[~inside].max() < mnist.INK + 1 / 255
+    assert inside.any((1, 2)).all()
+    assert np.array_equal(found.held_out_masks.max((1, 2)), original.held_out_masks.max((1, 2)))
+
+
+@pytest.mark.parametrize(("constant", "value"), [("INK", 0.9), ("SPLIT_SEED", 1), ("LABELS", 10), ("VERSION", 2)])
+def test_fingerprint_tells_another_dataset(constant: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = data.about(_data(28)).fingerprint
+    monkeypatch.setattr(mnist, constant, value)
+    assert data.about(_data(28)).fingerprint != before
+
+
+def test_root_may_be_the_datasets_own_folder(real_data: Path, original: Arrays) -> None:
+    found = data.arrays(_data(28), real_data / "mnist")
+    assert np.array_equal(found.label_masks, original.label_masks)
+
+
+def test_files_that_are_not_mnists_are_all_named(tmp_path: Path) -> None:
+    raw = tmp_path / "mnist" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in list(mnist.SHA256)[:3]:
+        (raw / name).write_bytes(b"hello")
+    with pytest.raises(DataError) as caught:
+        data.arrays(_data(28), tmp_path)
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split(": ")[0].strip() for line in lines] == [str(raw / name) for name in mnist.SHA256]
+    assert ["is not MNIST's: its sha256 should be" in line for line in lines] == [True, True, True, False]
+    assert lines[3].endswith("cannot be read: No such file or directory")
+
+
+def test_missing_files_are_missed_by_arrays_alone(tmp_path: Path) -> None:
+    data.about(_data(28), tmp_path)
+    with pytest.raises(DataError, match="there is no mnist data"):
+        data.arrays(_data(28), tmp_path)
+
+
+def test_neither_about_nor_arrays_needs_torch(real_data: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from trainables import data; from trainables.config import Data; "
+        "settings = Data(dataset='mnist', image_size=8), Path(sys.argv[1]); "
+        "data.about(*settings); data.arrays(*settings); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(real_data)], cwd=ROOT, check=False).returncode == 0
+
+
+# Downloads: torchvision's own code, with the network replaced.
+
+
+class Response(io.BytesIO):
+    """What urlopen gives."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.url, self.length = None, len(content)
+
+
+def _serve(monkeypatch: pytest.MonkeyPatch, content: dict[str, bytes]) -> list[str]:
+    """Serves files by the last part of their address, and returns the addresses that are asked for."""
+    asked = []
+
+    def urlopen(request: Any, *_: Any, **__: Any) -> Response:
+        asked.append(request.full_url)
+        name = request.full_url.rpartition("/")[2]
+        if name not in content:
+            raise URLError("no route to host")
+        return Response(content[name])
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    return asked
+
+
+def _idx(values: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
+
+
+def test_download_unpacks_the_four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import MNIST
+
+    arrays = {name: np.zeros((3, 28, 28)[: 3 if "images" in name else 1], np.uint8) for name in mnist.SHA256}
+    packed = {f"{name}.gz": gzip.compress(_idx(values)) for name, values in arrays.items()}
+    md5 = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
+    monkeypatch.setattr(MNIST, "resources", md5)
+    _serve(monkeypatch, packed)
+    mnist.download(tmp_path)
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == sorted(mnist.SHA256)
+    assert (tmp_path / "mnist" / "MNIST" / "raw").is_dir()
+
+
+@pytest.mark.parametrize("served", [{}, {"train-images-idx3-ubyte.gz": b"half of it"}], ids=["no network", "cut"])
+def test_failed_download_leaves_nothing(
+    served: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _serve(monkeypatch, served)
+    with pytest.raises(DataError) as caught:
+        mnist.download(tmp_path)
+    assert asked
+    for part in (mnist.SOURCE, "--data-root", "ABLATION_DATA", str(tmp_path / "mnist" / "MNIST" / "raw")):
+        assert part in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,58 @@
+"""Bedroom-28: LSUN bedrooms with labels of their parts, as ddpm-segmentation publishes them.
+
+    ROOT/bedroom_28/real/train/STEM.{png,jpg,jpeg,bmp}    beside its label, STEM.npy
+    ROOT/bedroom_28/real/test/...                         the same
+
+ROOT/datasets/bedroom_28 and ROOT itself will do as well. real/train is the label pool and real/test is held out, both
+sorted by name. There are no images to train a DDPM on: the dataset goes with a pretrained one.
+
+Source: Baranchuk et al. 2022 (arXiv:2112.03126), section 4; the classes are those of its published code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainables.config import Data
+from trainables.data import About, Arrays, files
+from trainables.data.cache import located
+from trainables.data.files import Listing, Pair
+
+CLASS_NAMES = (
+    *("background", "bed", "bed footboard", "bed headboard", "bed side rail", "carpet", "ceiling"),
+    *("chandelier / ceiling fan blade", "curtain", "cushion", "floor", "table / nightstand / dresser"),
+    *("table / nightstand / dresser top", "picture / mirror", "pillow", "lamp column", "lamp shade", "wall", "window"),
+    *("curtain rod", "window frame", "chair", "picture / mirror frame", "plinth", "door / door frame", "pouf"),
+    *("wardrobe", "plant", "table staff"),
+)
+IGNORE_INDEX = 0  # the background is neither trained on nor scored, as in the reference
+UNSCORED = (0,)
+
+
+def about(data: Data, root: Path | None = None) -> About:
+    """The facts of the dataset: the same at every image size."""
+    return files.about(_listing(root))
+
+
+def arrays(data: Data, root: Path | None = None) -> Arrays:
+    """Its images and masks at `data.image_size`."""
+    return files.arrays(_listing(root), data)
+
+
+def _listing(root: Path | None) -> Listing:
+    folder = located(root, "bedroom_28", "real/train", "datasets/bedroom_28")
+    listing = Listing("bedroom28", folder, class_names=CLASS_NAMES, square=True)
+    listing.ignore_index, listing.unscored_classes = IGNORE_INDEX, UNSCORED
+    listing.labels = _pairs(folder / "real" / "train", listing)
+    listing.held_out = _pairs(folder / "real" / "test", listing)
+    return listing
+
+
+def _pairs(folder: Path, listing: Listing) -> list[Pair]:
+    if not folder.is_dir():
+        listing.offenders.add(folder, "is missing")
+        return []
+    images = files.images_in(folder, listing.offenders).values()
+    if not images:
+        listing.offenders.add(folder, "holds no image")
+    return [Pair(path, path.with_suffix(".npy")) for path in images]

@@ -1,0 +1,122 @@
+"""Folders on this machine: where data lie by default, what was downloaded and what was decoded.
+
+What is in them can be made again, and is written beside and renamed: half of a thing never stands in a thing's place.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import fields
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+
+from trainables.data import Arrays, DataError
+
+DOWNLOAD_FAILS = (OSError, RuntimeError, EOFError, HTTPException)  # torchvision raises what it meets
+
+
+def cache_folder() -> Path:
+    """The folder that ABLATION_CACHE names, else ~/.cache/diffusion-ablations."""
+    named = os.environ.get("ABLATION_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "diffusion-ablations"
+
+
+def located(root: Path | None, name: str, marker: str, *others: str) -> Path:
+    """The folder of a dataset: the first of `root/name`, `root` and `root/others` that holds `marker`.
+
+    Args:
+        root: as --data-root or ABLATION_DATA names it; None for the cache folder's `data`.
+        marker: the folder, by its path from the dataset's, that shows that the dataset is there.
+
+    Raises:
+        DataError: none of them holds it; the text names them all.
+    """
+    root = root or cache_folder() / "data"
+    places = [root / name, root, *(root / other for other in others)]
+    for place in places:
+        if (place / marker).is_dir():
+            return place
+    raise DataError(
+        f"there is no {name} data: expected the folder {marker} in one of these; "
+        "name the folder of the data by --data-root or ABLATION_DATA",
+        map(str, places),
+    )
+
+
+def downloaded(target: Path, marker: str, fetch: Callable[[Path], object], source: str) -> None:
+    """Puts what `fetch` writes at `target`, whole or not at all; nothing is fetched where `marker` is there already.
+
+    Args:
+        target: the dataset's folder.
+        marker: as in `located`.
+        fetch: fills the empty folder that it is given.
+        source: where a person gets the data.
+
+    Raises:
+        DataError: the download failed; the text says how to do without it.
+    """
+    if (target / marker).is_dir():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+            folder = Path(scratch) / target.name
+            folder.mkdir()
+            fetch(folder)
+            for archive in [*folder.rglob("*.gz"), *folder.rglob("*.tar")]:
+                archive.unlink()
+            os.rename(folder, target)
+    except DOWNLOAD_FAILS as error:
+        if (target / marker).is_dir():
+            return  # another process was quicker
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(
+            f"{target.name} could not be downloaded to {target}: {why}",
+            [
+                f"get it from {source}",
+                f"and lay it out so that {target / marker} is there,",
+                "or name the folder that it is in by --data-root or ABLATION_DATA",
+            ],
+        ) from error
+
+
+def cached(name: str, make: Callable[[], Arrays]) -> Arrays:
+    """What `make` gives, from the cache folder where an earlier call with this name has left it.
+
+    Args:
+        name: tells everything that the arrays depend on.
+    """
+    path = cache_folder() / "arrays" / f"{name}.npz"
+    found = _read(path)
+    if found is None:
+        found = make()
+        try:
+            _write(path, found)
+        except OSError as error:  # the trial can go on without
+            warnings.warn(f"the decoded images were not kept in {path}: {error}", stacklevel=2)
+    return found
+
+
+def _read(path: Path) -> Arrays | None:
+    """The arrays in `path`; None where it is missing or damaged: a zip file has a checksum for each of its members."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Arrays(**{field.name: file[field.name] for field in fields(Arrays)})
+    except Exception as error:  # a flipped bit can raise anything, and the answer is the same
+        warnings.warn(f"{path} is damaged ({error}): its images are decoded again", stacklevel=3)
+        return None
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=path.parent) as scratch:
+        made = Path(scratch) / path.name
+        np.savez(made, **vars(arrays))
+        os.replace(made, path)

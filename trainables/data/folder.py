@@ -1,0 +1,87 @@
+"""A folder of one's own images and masks.
+
+    ROOT/folder/images/STEM.{png,jpg,jpeg,bmp}
+    ROOT/folder/masks/STEM.png or .npy                  class numbers; 255 is void
+    ROOT/folder/classes.yaml                            optional: the classes' names
+    ROOT/folder/{train,labels,held_out}.txt             optional, all three or none: the stems of the three splits
+
+Images that train.txt names need no masks. Without the split files, 60 % of the images train the DDPM, 20 % are the
+label pool and 20 % are held out, at random once and for all. The images have one channel where all of them are grey,
+else three.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainables.config import Data
+from trainables.data import About, Arrays, files
+from trainables.data.cache import located
+from trainables.data.files import Listing, Pair
+
+SPLIT_SEED = 20240526  # fixed: the splits are the same for every seed, study and machine
+SPLIT_FILES = ("train.txt", "labels.txt", "held_out.txt")
+FEWEST = 3  # images that can be split in three
+
+
+def about(data: Data, root: Path | None = None) -> About:
+    """The facts of the dataset: the same at every image size."""
+    return files.about(_listing(root))
+
+
+def arrays(data: Data, root: Path | None = None) -> Arrays:
+    """Its images and masks squashed to `data.image_size`."""
+    return files.arrays(_listing(root), data)
+
+
+def _listing(root: Path | None) -> Listing:
+    folder = located(root, "folder", "images")
+    listing = Listing("folder", folder, channels=None)
+    split_files = [folder / name for name in SPLIT_FILES]
+    given = any(path.exists() for path in split_files)
+    for part in (folder / "masks", *(split_files if given else ())):
+        if not part.exists():
+            why = f": {', '.join(SPLIT_FILES)} must all be there, or none" if part in split_files else ""
+            listing.offenders.add(part, f"is missing{why}")
+    listing.refuse()
+
+    images = files.images_in(folder / "images", listing.offenders)
+    train, labels, held_out = _named(split_files, images, listing) if given else _drawn(images, listing)
+    for stem in () if given else train:  # an image without a mask is a mistake unless a file says that it has none
+        mask = _pair(folder, images[stem], listing).mask
+        if not mask.exists():
+            listing.offenders.add(mask, "is missing")
+    listing.train = [images[stem] for stem in train]
+    listing.labels = [_pair(folder, images[stem], listing) for stem in labels]
+    listing.held_out = [_pair(folder, images[stem], listing) for stem in held_out]
+    listing.class_names = files.class_names_in([folder / "classes.yaml"], listing.offenders)
+    return listing
+
+
+def _named(split_files: list[Path], images: dict[str, Path], listing: Listing) -> list[list[str]]:
+    """The stems of the three splits, by their files."""
+    splits = {path: files.names_in(path, listing.offenders) for path in split_files}
+    files.check_disjoint(splits, listing.offenders)
+    for path, stems in splits.items():
+        for stem in stems:
+            if stem not in images:
+                listing.offenders.add(path, f"{stem} is no stem of an image in {listing.folder / 'images'}")
+    return [[stem for stem in stems if stem in images] for stems in splits.values()]
+
+
+def _drawn(images: dict[str, Path], listing: Listing) -> list[list[str]]:
+    """The stems of the three splits, at random."""
+    if len(images) < FEWEST:
+        listing.offenders.add(
+            listing.folder / "images", f"holds {len(images)} images; three splits need at least {FEWEST}"
+        )
+    order, fifth = files.shuffled(images, SPLIT_SEED), (len(images) + 2) // 5  # rounded
+    return [order[2 * fifth :], order[:fifth], order[fifth : 2 * fifth]]
+
+
+def _pair(folder: Path, image: Path, listing: Listing) -> Pair:
+    """The image and the mask of its stem; a PNG stands for a mask that is missing."""
+    png, npy = (folder / "masks" / f"{image.stem}{suffix}" for suffix in (".png", ".npy"))
+    if png.exists() and npy.exists():
+        listing.offenders.add(npy, f"is a second mask, beside {png.name}")
+    return Pair(image, npy if npy.exists() else png)

@@ -1,0 +1,94 @@
+"""PASCAL VOC 2012, or any data laid out as it is.
+
+    ROOT/voc/VOCdevkit/VOC2012/JPEGImages/NAME.jpg
+    ROOT/voc/VOCdevkit/VOC2012/SegmentationClass/NAME.png              class numbers; 255 is void
+    ROOT/voc/VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt  names; test.txt may be there as well
+    ROOT/voc/classes.yaml, or VOC2012/classes.yaml                     optional: the classes' names
+
+The DDPM trains on train.txt. With masks for test.txt, val.txt is the label pool and test.txt is held out; without, as
+in PASCAL's own release, val.txt is split in half at random once and for all.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from trainables.config import Data
+from trainables.data import About, Arrays, files
+from trainables.data.cache import downloaded, located
+from trainables.data.files import Listing, Pair
+
+MARKER = "VOCdevkit/VOC2012"
+SOURCE = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+SPLIT_SEED = 20240526  # fixed: the splits are the same for every seed, study and machine
+PASCAL_NAME = re.compile(r"\d{4}_\d{6}")
+PASCAL_CLASSES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+
+def about(data: Data, root: Path | None = None) -> About:
+    """The facts of the dataset: the same at every image size."""
+    return files.about(_listing(root))
+
+
+def arrays(data: Data, root: Path | None = None) -> Arrays:
+    """Its images and masks squashed to `data.image_size`."""
+    return files.arrays(_listing(root), data)
+
+
+def download(root: Path) -> None:
+    """Puts PASCAL VOC 2012 (2 GB) at `root/voc` by torchvision, unless it is there.
+
+    Raises:
+        DataError: the download failed; nothing is left of it.
+    """
+
+    def fetch(folder: Path) -> None:
+        from torchvision.datasets import VOCSegmentation
+
+        VOCSegmentation(str(folder), year="2012", image_set="trainval", download=True)
+
+    downloaded(root / "voc", MARKER, fetch, SOURCE)
+
+
+def _listing(root: Path | None) -> Listing:
+    folder = located(root, "voc", MARKER)
+    listing, base = Listing("voc", folder), folder / MARKER
+    sets = base / "ImageSets" / "Segmentation"
+    for part in (base / "JPEGImages", base / "SegmentationClass", sets / "train.txt", sets / "val.txt"):
+        if not part.exists():
+            listing.offenders.add(part, "is missing")
+    listing.refuse()
+
+    splits = _splits(sets, base / "SegmentationClass", listing)
+    pairs = [[_pair(base, name) for name in names] for names in splits]
+    listing.train, listing.labels, listing.held_out = [pair.image for pair in pairs[0]], pairs[1], pairs[2]
+    listing.class_names = files.class_names_in((folder / "classes.yaml", base / "classes.yaml"), listing.offenders)
+    if listing.class_names is None and all(PASCAL_NAME.fullmatch(name) for names in splits for name in names):
+        listing.class_names = PASCAL_CLASSES
+    return listing
+
+
+def _splits(sets: Path, masks: Path, listing: Listing) -> tuple[list[str], list[str], list[str]]:
+    """The names of the three splits."""
+    offenders = listing.offenders
+    named = {sets / part: files.names_in(sets / part, offenders) for part in ("train.txt", "val.txt")}
+    train, val = named.values()
+    test_file = sets / "test.txt"
+    test = files.names_in(test_file, offenders) if test_file.exists() else []
+    # PASCAL keeps the masks of its test images to itself; where only some are missing, they are missed.
+    if any((masks / f"{name}.png").exists() for name in test):
+        files.check_disjoint({**named, test_file: test}, offenders)
+        return train, val, test
+    files.check_disjoint(named, offenders)
+    if len(val) == 1:
+        offenders.add(sets / "val.txt", "names one image; at least 2 are needed for two splits")
+    order = files.shuffled(val, SPLIT_SEED)
+    return train, order[: len(order) // 2], order[len(order) // 2 :]
+
+
+def _pair(base: Path, name: str) -> Pair:
+    return Pair(base / "JPEGImages" / f"{name}.jpg", base / "SegmentationClass" / f"{name}.png")

@@ -1,0 +1,179 @@
+"""The network of `fid` and `kid`: the Inception that clean-fid uses, on uint8 images that are in memory.
+
+It is the published file or none: what is downloaded or found on disk must have its checksum.
+
+Source: Parmar et al. 2022 (arXiv:2104.11222), its "clean" mode; the package clean-fid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import urllib.request
+import warnings
+from functools import cache
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from trainables.data import DataError
+from trainables.data.cache import cache_folder
+
+NAME = "inception-2015-12-05.pt"
+URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{NAME}"
+SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+FILE_VARIABLE = "ABLATION_INCEPTION"
+TIMEOUT_S = 30.0  # of silence while downloading
+CHUNK = 8 << 20  # bytes between two lines about the download
+
+SIDE = 299  # pixels that the network sees
+BATCH = 32  # images in one forward
+
+
+def weights_path() -> Path:
+    """Where the weights are, or are to be: the file that ABLATION_INCEPTION names, else one in ABLATION_CACHE."""
+    return Path(os.environ.get(FILE_VARIABLE) or cache_folder() / NAME).expanduser()
+
+
+def obtain() -> Path:
+    """The file of the published weights, checked; downloaded first where it is missing and no file is named.
+
+    Raises:
+        DataError: it is not there and cannot be downloaded, or it is another file.
+    """
+    path = weights_path()
+    if path.is_file():
+        _verify(path, str(path), path)
+    elif os.environ.get(FILE_VARIABLE):
+        raise DataError(f"{FILE_VARIABLE} names {path}, and no file is there", _remedy(path))
+    else:
+        _download(path)
+    return path
+
+
+def _download(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Under another name until it is whole: another process may look for it, or be downloading it as well.
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as folder:
+            part = Path(folder, NAME)
+            with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as response, part.open("wb") as file:
+                _copy(response, file)
+            _verify(part, f"what {URL} gave", path)
+            part.replace(path)
+    except (OSError, HTTPException) as error:
+        raise DataError(f"the Inception network cannot be brought to {path}: {error}", _remedy(path)) from error
+
+
+def _copy(response: Any, file: IO[bytes]) -> None:
+    length = response.headers["Content-Length"]
+    whole = f" of {int(length) / 1e6:.0f}" if length else ""
+    while chunk := response.read(CHUNK):
+        file.write(chunk)
+        print(f"downloading {NAME}: {file.tell() / 1e6:.0f}{whole} MB", file=sys.stderr, flush=True)
+
+
+def _verify(file: Path, said: str, path: Path) -> None:
+    try:
+        with file.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{said} cannot be read: {error}", _remedy(path)) from error
+    if found != SHA256:
+        problem = f"{said} is not the published Inception network: its SHA-256 must be {SHA256}, but got {found}"
+        raise DataError(problem, _remedy(path))
+
+
+def _remedy(path: Path) -> list[str]:
+    return [f"the file to have: {URL}", f"put it at {path}, or set {FILE_VARIABLE} to where it is"]
+
+
+class Inception:
+    """The features of images by one fixed network.
+
+    Args:
+        network: its `layers` take (B, 3, 299, 299) in [-1, 1) to D features each.
+        device: where it runs.
+        fingerprint: the SHA-256 of the file that it came from; without one, that of its tensors.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device | str, fingerprint: str | None = None) -> None:
+        network = network.to(device).eval()
+        self.device = torch.device(device)
+        self.fingerprint = fingerprint or _of_tensors(network)
+        self._layers = cast(nn.Module, network.layers)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> NDArray[np.float64]:
+        """The features of the images, (N, D) float64; D is 2048 for the published network.
+
+        They are computed in float32, on a GPU too, where convolutions would by default be in TF32.
+
+        Args:
+            images: uint8, (N, 1, H, W) or (N, 3, H, W), on any device; grey ones are repeated in the three channels.
+
+        Raises:
+            ValueError: images of another type or shape.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+            raise ValueError(f"images must be uint8 (N, 1 or 3, H, W), but got {images.dtype} {tuple(images.shape)}")
+        enabled = torch.backends.cudnn.enabled
+        with torch.backends.cudnn.flags(enabled=enabled, deterministic=True, allow_tf32=False):
+            parts = [self._forward(batch.to(self.device)) for batch in images.split(BATCH)]
+        return np.concatenate(parts)
+
+    def _forward(self, images: Tensor) -> NDArray[np.float64]:
+        x = (resized(images) - 128) / 128
+        features = self._layers(x.expand(-1, 3, -1, -1).contiguous()).flatten(1)
+        return features.double().cpu().numpy()
+
+
+def load(device: torch.device | str) -> Inception:
+    """The published network on `device`.
+
+    Raises:
+        DataError: as `obtain`.
+    """
+    path = obtain()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch would have another format; it is published in this one
+        network = torch.jit.load(path, map_location=device)
+    return Inception(network, device, SHA256)
+
+
+def resized(images: Tensor) -> Tensor:
+    """The images at 299x299 as clean-fid's "clean" mode has them: bicubic by Pillow on floats, clipped, not rounded.
+
+    A resize is linear in the rows and in the columns, so it is two products with fixed matrices.
+
+    Args:
+        images: uint8, (B, C, H, W).
+
+    Returns:
+        float32 in [0, 255], (B, C, 299, 299).
+    """
+    down, across = (_filter(side).to(images.device) for side in images.shape[-2:])
+    return (down @ images.float() @ across.T).clamp(0, 255)
+
+
+@cache
+def _filter(side: int) -> Tensor:
+    """Pillow's bicubic filter as a matrix, (299, side): what it makes of the unit vectors."""
+    unit = Image.fromarray(np.eye(side, dtype=np.float32))
+    return torch.from_numpy(np.array(unit.resize((side, SIDE), Image.Resampling.BICUBIC)))
+
+
+def _of_tensors(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,329 @@
+"""guided-diffusion's U-Net under that project's own names, so that its checkpoints load key by key, and their loading.
+
+A checkpoint tells by its keys and shapes whether it fits the settings, but for one: `num_head_channels` changes no
+shape. Attention is in the project's first order (`use_new_attention_order` False), which its checkpoints have.
+
+B batch, C channels, H and W pixels, E the channels of the timestep's embedding.
+
+Source: Dhariwal & Nichol 2021 (arXiv:2105.05233), section 3; the keys are those of openai/guided-diffusion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.config import Pretrained
+from trainables.data import DataError
+from trainables.randomness import derived_seed
+from trainables.unet.blocks import timestep_embedding
+from trainables.unet.unet import Upsample
+
+NORM_GROUPS = 32
+LISTED = 20  # keys of one kind that an error names
+
+
+class ResBlock(nn.Module):
+    """norm, SiLU, 3x3 convolution, twice, and a skip; `resample` changes the size of both before a convolution.
+
+    Args:
+        resample: a module without weights.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, settings: Pretrained, resample: nn.Module) -> None:
+        super().__init__()
+        self.scale_shift = settings.use_scale_shift_norm
+        timed = 2 * out_channels if self.scale_shift else out_channels
+        self.resample = resample
+        self.in_layers = nn.Sequential(_norm(in_channels), nn.SiLU(), _conv(in_channels, out_channels))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(4 * settings.num_channels, timed))
+        # The keys count a dropout in the third place; without training it does nothing.
+        self.out_layers = nn.Sequential(
+            _norm(out_channels), nn.SiLU(), nn.Identity(), _conv(out_channels, out_channels)
+        )
+        self.skip_connection = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        norm, silu, conv = self.in_layers
+        h = conv(self.resample(silu(norm(x))))
+        norm, silu, _, conv = self.out_layers
+        timed = self.emb_layers(emb)[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = timed.chunk(2, dim=1)
+            h = torch.addcmul(shift, norm(h), 1 + scale)
+        else:
+            h = norm(h + timed)
+        return self.skip_connection(self.resample(x)) + conv(silu(h))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the pixels of (B, C, H, W), with a norm before it and a skip.
+
+    The channels of `qkv` are counted by head, then query, key and value: not the order of `blocks.Attention`.
+    """
+
+    def __init__(self, channels: int, settings: Pretrained) -> None:
+        super().__init__()
+        self.head_channels = settings.num_head_channels
+        self.norm = _norm(channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm(x).flatten(2)).unflatten(1, (-1, 3, self.head_channels))
+        # The fused kernels want a head's channels side by side.
+        q, k, v = qkv.transpose(3, 4).contiguous().unbind(2)  # each (B, heads, HW, C / heads)
+        h = F.scaled_dot_product_attention(q, k, v)
+        return x + self.proj_out(h.transpose(2, 3).flatten(1, 2)).reshape(x.shape)
+
+
+class Downsample(nn.Module):
+    """A 3x3 convolution of stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Block(nn.ModuleList):
+    """Layers one after the other, some of which take the timestep's embedding."""
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
+        return x
+
+
+class GuidedUNet(nn.Module):
+    """Predicts eps, and with `learn_sigma` what its variance follows from, from (x_t, t).
+
+    Args:
+        image_channels: 1 or 3.
+        image_size: pixels of a side; it decides where the attention is. A checkpoint's attention is where it was in
+            training: for images of half the size, `attention_resolutions` halve too.
+    """
+
+    def __init__(self, settings: Pretrained, image_channels: int, image_size: int) -> None:
+        super().__init__()
+        self.num_channels, emb_channels = settings.num_channels, 4 * settings.num_channels
+        outputs = 2 * image_channels if settings.learn_sigma else image_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(settings.num_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels)
+        )
+        down, skips = _input_blocks(settings, image_channels, image_size)
+        c = skips[-1]
+        self.input_blocks = nn.ModuleList(down)
+        self.middle_block = Block([_res(c, c, settings), Attention(c, settings), _res(c, c, settings)])
+        self.output_blocks = nn.ModuleList(_output_blocks(settings, skips, image_size))
+        self.out = nn.Sequential(_norm(skips[0]), nn.SiLU(), _conv(skips[0], outputs))
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The network's whole output: the predicted noise, (B, C, H, W), or that and as many channels again.
+
+        Args:
+            x_t: noisy images, (B, C, H, W).
+            t: timesteps, (B,).
+        """
+        [(_, h)] = deque(self._output_blocks(x_t, t), maxlen=1)
+        return self.out(h)
+
+    def features(self, x_t: Tensor, t: Tensor, blocks: Iterable[int]) -> dict[int, Tensor]:
+        """The outputs of the output blocks `blocks`, counted from 0, each (B, C, h, w); stops after the last."""
+        wanted, found = set(blocks), {}
+        for number, h in self._output_blocks(x_t, t):
+            if number in wanted:
+                found[number] = h
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _output_blocks(self, x_t: Tensor, t: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Each output block's number and output, computed as they are asked for."""
+        # Here the cosines come first.
+        emb = self.time_embed(timestep_embedding(t, self.num_channels).roll(self.num_channels // 2, dims=1))
+        h, skips = x_t, []
+        for block in self.input_blocks:
+            h = block(h, emb)
+            skips.append(h)
+        h = self.middle_block(h, emb)
+        for number, block in enumerate(self.output_blocks):
+            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+            yield number, h
+
+
+def load_checkpoint(
+    path: Path, settings: Pretrained, image_channels: int, image_size: int, device: torch.device
+) -> GuidedUNet:
+    """The network with the checkpoint's weights, on `device`, for inference: no gradients are asked of them.
+
+    The weights are copied, so that what happens to the file later does not matter.
+
+    Args:
+        path: a state dict of tensors as guided-diffusion saves it; no code in it is ever run.
+        settings: `weights` is the file's SHA-256.
+
+    Raises:
+        DataError: the file is another one, is no checkpoint, or does not fit the settings.
+    """
+    digest = _sha256(path)
+    if digest != settings.weights:
+        raise DataError(f"{path} is another checkpoint: its SHA-256 is {digest}, but weights is {settings.weights}")
+    model = _on_meta(settings, image_channels, image_size)
+    state = _state_dict(path, model)
+    model = model.to(memory_format=torch.channels_last).to_empty(device=device)
+    model.load_state_dict(state, strict=True)
+    return model.requires_grad_(False).eval()
+
+
+def check_checkpoint(path: Path, settings: Pretrained, image_channels: int, image_size: int) -> str:
+    """The file's SHA-256, once its keys and shapes are seen to fit.
+
+    The weights are read for the sum alone and nothing is kept of them, unless the file is in torch's format of
+    before 1.6, which is read as a whole.
+
+    Args:
+        settings: all but `weights`, which is what this returns.
+
+    Raises:
+        DataError: the file cannot be read, is no checkpoint, or does not fit the settings.
+    """
+    digest = _sha256(path)
+    _state_dict(path, _on_meta(settings, image_channels, image_size))
+    return digest
+
+
+def random_unet(
+    settings: Pretrained, image_channels: int, image_size: int, seed: int, device: torch.device
+) -> GuidedUNet:
+    """The untrained control: the same network with initial weights, which depend on the seed alone.
+
+    All layers start as torch starts them but the last convolution, which is zero as in `unet.UNet`. guided-diffusion
+    starts the last layer of every residual and attention branch at zero too: features would then come from the
+    convolutions between the branches alone, a network without its depth, and be too weak a control.
+
+    Args:
+        seed: of the trial.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "init"))
+        model = GuidedUNet(settings, image_channels, image_size)
+    for parameter in model.out[-1].parameters():
+        nn.init.zeros_(parameter)
+    return model.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
+
+
+def _input_blocks(settings: Pretrained, image_channels: int, image_size: int) -> tuple[list[Block], list[int]]:
+    """The way down, and the channels that each block puts out."""
+    widths = [settings.num_channels * mult for mult in settings.channel_mult]
+    blocks, channels = [Block([_conv(image_channels, widths[0])])], [widths[0]]
+    for level, width in enumerate(widths):
+        for _ in range(settings.num_res_blocks):
+            blocks.append(Block([_res(channels[-1], width, settings), *_attention(level, width, settings, image_size)]))
+            channels.append(width)
+        if level < len(widths) - 1:
+            halve = ResBlock(width, width, settings, nn.AvgPool2d(2)) if settings.resblock_updown else Downsample(width)
+            blocks.append(Block([halve]))
+            channels.append(width)
+    return blocks, channels
+
+
+def _output_blocks(settings: Pretrained, skips: list[int], image_size: int) -> Iterator[Block]:
+    """The way up, each block after the concatenation with one of `skips`, the last first."""
+    remaining, c = list(skips), skips[-1]
+    for level, mult in reversed(list(enumerate(settings.channel_mult))):
+        width = settings.num_channels * mult
+        for i in range(settings.num_res_blocks + 1):
+            block = Block([_res(c + remaining.pop(), width, settings), *_attention(level, width, settings, image_size)])
+            if level and i == settings.num_res_blocks:
+                double = nn.Upsample(scale_factor=2.0, mode="nearest")
+                updown = settings.resblock_updown
+                block.append(ResBlock(width, width, settings, double) if updown else Upsample(width, width))
+            yield block
+            c = width
+
+
+def _res(in_channels: int, out_channels: int, settings: Pretrained) -> ResBlock:
+    return ResBlock(in_channels, out_channels, settings, nn.Identity())
+
+
+def _attention(level: int, channels: int, settings: Pretrained, image_size: int) -> list[Attention]:
+    return [Attention(channels, settings)] if image_size // 2**level in settings.attention_resolutions else []
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(NORM_GROUPS, channels)
+
+
+def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+def _on_meta(settings: Pretrained, image_channels: int, image_size: int) -> GuidedUNet:
+    with torch.device("meta"):
+        return GuidedUNet(settings, image_channels, image_size)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _state_dict(path: Path, model: GuidedUNet) -> dict[str, Tensor]:
+    """The file's tensors, mapped and not yet read, in the names and shapes of `model`'s."""
+    try:
+        # Files in torch's format of before 1.6 cannot be mapped.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # an unpickler may raise anything for a file that is not its own
+        raise DataError(f"{path} is no checkpoint of plain tensors: {_reason(error)}") from error
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise DataError(f"{path} is no checkpoint: it holds a {type(state).__name__}, not tensors by their names")
+    differences = _differences(state, model.state_dict())
+    if any(differences.values()):
+        counts = ", ".join(f"{len(keys)} {difference}" for difference, keys in differences.items())
+        lines = [line for difference, keys in differences.items() for line in _listed(keys, difference)]
+        raise DataError(f"{path} is not of this architecture; keys: {counts}", lines)
+    return state
+
+
+def _differences(state: dict[str, object], needed: dict[str, Tensor]) -> dict[str, list[str]]:
+    """The lines on the keys that do not fit, by what is the matter with them."""
+    return {
+        "missing": [f"{key}: missing" for key in needed if key not in state],
+        "not expected": [f"{key}: not expected" for key in state if key not in needed],
+        "of another shape or type": [
+            f"{key}: {_what(state[key])}, expected {_what(tensor)}"
+            for key, tensor in needed.items()
+            if key in state and not _fits(state[key], tensor)
+        ],
+    }
+
+
+def _fits(found: object, needed: Tensor) -> bool:
+    return isinstance(found, Tensor) and found.is_floating_point() and found.shape == needed.shape
+
+
+def _what(found: object) -> str:
+    return f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+
+
+def _listed(lines: list[str], difference: str) -> list[str]:
+    return lines if len(lines) <= LISTED else [*lines[:LISTED], f"and {len(lines) - LISTED} more {difference}"]
+
+
+def _reason(error: Exception) -> str:
+    """What `error` says first, without torch's advice to load the file with its code."""
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    return f"{type(error).__name__} {text}".splitlines()[0].partition(". ")[0]
