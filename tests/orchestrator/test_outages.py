@@ -1,6 +1,8 @@
 """What a study depends on goes away in its middle: MLflow's server, a node of the Ray cluster."""
 
 import os
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -109,3 +111,53 @@ def test_a_node_that_is_lost_gives_its_trials_to_the_other(commands, tmp_path, m
         steps = [m.step for m in client.get_metric_history(runs[name].info.run_id, "loss")]
         assert len(steps) == len(set(steps))
         assert max(steps) == 1500
+
+
+def mounted(command, script):
+    """Runs a shell script with $STORE on a small disk of its own, in a mount namespace that ends with it."""
+    command.storage.mkdir()
+    (command.storage / "store").mkdir()
+    run = " ".join(
+        map(
+            shlex.quote,
+            [sys.executable, "-m", "orchestrator.run", command.name, "--storage", str(command.storage), *command.words],
+        )
+    )
+    lines = f"""
+        STORE={command.storage}/store; OUT={command.out}
+        mount -t tmpfs -o size=$SIZE tmpfs $STORE || exit 77
+        said() {{ for i in $(seq 600); do grep -q "$1" $OUT && return 0; sleep 0.2; done; return 1; }}
+        {run} > $OUT 2>&1 & DRIVER=$!
+        {script}
+        wait $DRIVER
+    """
+    words = ["unshare", "--map-root-user", "--mount", "sh", "-c", lines]
+    return subprocess.run(words, timeout=280, check=False, env=os.environ | {"SIZE": "100m"} | command.environment)
+
+
+def able_to_mount():
+    words = ["unshare", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
+    return shutil.which("unshare") and subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+needs_mount = pytest.mark.skipif(not able_to_mount(), reason="may not mount a disk of its own here")
+FULL = "the store .* cannot be used"
+
+
+@needs_mount
+@pytest.mark.parametrize(
+    ("size", "shut", "opened"),
+    [
+        ("64k", "", "mount -o remount,size=100m $STORE"),
+        ("100m", "said 'started' && mount -o remount,ro $STORE", "mount -o remount,rw $STORE"),
+    ],
+    ids=["a full disk that is given room", "a disk that turns read-only and back"],
+)
+def test_a_disk_that_takes_nothing_for_a_while_costs_no_trial(commands, tmp_path, size, shut, opened):
+    command = commands(tmp_path / "runs", "--variants", "cosine")
+    command.environment["SIZE"] = size
+    done = mounted(command, f"{shut}\n said '{FULL}' || exit 78; {opened}")
+    assert done.returncode == 0, command.text()
+    assert "trying again" in command.text()
+    _, runs = command.runs()
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
