@@ -131,7 +131,8 @@ def draft(request: Request) -> Draft:
     cells = probes(base, [t for t in request.heat_map if t < base.diffusion.timesteps])
     deltas = {n: variants[n] for n in names} | controls | cells
     kinds = dict.fromkeys(names, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
-    configs = {n: _varied(n, base, delta) for n, delta in deltas.items()}
+    own = {name for name, _ in request.new}
+    configs = {n: _varied(n, base, delta, n in own or kinds[n] != "variant") for n, delta in deltas.items()}
     _distinct(names, configs)
     return Draft(base, kinds, deltas, configs)
 
@@ -291,11 +292,12 @@ def _seeds(seeds: Sequence[int]) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
+def _varied(name: str, baseline: Config, delta: Overrides, wanted: bool) -> Config:
     try:
         return apply(baseline, delta)
     except ConfigError as error:
-        raise UsageError(f"variant {name}: {error}") from None
+        hint = "" if wanted else "; --variants can leave it out"
+        raise UsageError(f"variant {name}: {error}{hint}") from None
 
 
 def _check_fit(name: str, config: Config, facts: About, own: About) -> None:

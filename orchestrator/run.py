@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         if space is SEGMENTATION:
             _add_segmentation(study)
     search = commands.add_parser("search", help="let Optuna look for the best configuration, point by point")
-    search.set_defaults(command=_search, checkpoint=None, heat_map=(), variants=None, variant=[], variants_file=None)
+    search.set_defaults(
+        command=_search, checkpoint=None, heat_map=(), variants=[plan.BASELINE], variant=[], variants_file=None
+    )
     search.set_defaults(fresh=False, dry_run=False, seeds=None)
     search.add_argument("--space", required=True, choices=list(SEARCHES), help="what may vary")
     search.add_argument("--trials", type=int, required=True, metavar="N", help="points in all, earlier ones counted")
