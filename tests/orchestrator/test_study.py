@@ -47,7 +47,7 @@ def test_pictures_are_artefacts_and_files(study):
     client, _ = command.runs()
     run_id = between["baseline-seed0"].info.run_id
     logged = {Path(a.path).name for a in client.list_artifacts(run_id, "pictures")}
-    assert logged == {"samples.png", "denoising.png", "masks.png", "loss.png"}
+    assert logged == {"samples.png", "denoising.png", "masks.png", "loss.png", "classifier.png"}
     (folder,) = (command.storage / "studies").glob("*/pictures/baseline-seed0")
     for picture in logged:
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
