@@ -48,6 +48,24 @@ def start_ray(address: str, resources: Resources) -> None:
     )
 
 
+def demand(address: str, resources: Resources, trials: int) -> None:
+    """Asks the autoscaler of the cluster at `address` for room for so many trials, all at once; 0 lets its nodes go.
+
+    A Ray of our own has nobody to ask.
+    """
+    if address == "local":
+        return
+    from ray.autoscaler.sdk import request_resources
+
+    at_once = min(trials, resources.max_concurrent or trials)
+    request_resources(bundles=[placement(resources)] * at_once)
+
+
+def placement(resources: Resources) -> dict[str, float]:
+    """What Ray reserves for a trial."""
+    return {"CPU": resources.cpus, "GPU": resources.gpus} if resources.gpus else {"CPU": resources.cpus}
+
+
 def stop_ray() -> None:
     """Ends a Ray of our own and every process that it started, or leaves the cluster."""
     import ray

@@ -29,9 +29,11 @@ class Conditions:
         store: the artefacts' root, a path or URI that every node reaches.
         resources: of each trial.
         limits: to what may go wrong.
+        gpu_hour_price: money, for the table; 0 for none.
     """
 
     inputs: Inputs
     store: str
     resources: Resources
     limits: Limits
+    gpu_hour_price: float = 0.0

@@ -129,6 +129,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         "--gpus-per-trial", type=float, metavar="N",
         help="GPUs of each trial, or a share of one (default: 1 if there is one)",
     )  # fmt: skip
+    add("--gpu-hour-price", type=float, default=0.0, metavar="X", help="of one GPU, for the table's money")
     add("--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores of each trial (default: 1)")
     add("--max-concurrent", type=int, default=0, metavar="N", help="trials at once (default: as many as fit)")
 
@@ -166,8 +167,8 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    request, resources, limits = _request(args, args.space, args.seeds), _resources(args), _limits(args)
     check_address(args.address)
+    request, resources, limits = _request(args, args.space, args.seeds), _resources(args), _limits(args)
     place = _place(args)
     if args.dry_run:
         from orchestrator.dry_run import show_plan
@@ -180,14 +181,15 @@ def _run(args: argparse.Namespace) -> int:
     study, place = _checked(args, request, place, plan.build)
     from orchestrator.study import run
 
-    return run(study, place, resources, limits, args.fresh, args.address)
+    conditions = Conditions(study.inputs, place.store, resources, limits, args.gpu_hour_price)
+    return run(study, place, conditions, args.fresh, args.address)
 
 
 def _search(args: argparse.Namespace) -> int:
     if args.trials < 1:
         raise UsageError(f"--trials: must be at least 1, but got {args.trials}")
-    request, resources, limits = _request(args, SEGMENTATION, [args.seed]), _resources(args), _limits(args)
     check_address(args.address)
+    request, resources, limits = _request(args, SEGMENTATION, [args.seed]), _resources(args), _limits(args)
     baseline = plan.baseline(request)
     if not baseline.segmentation.validation_images:
         raise UsageError("segmentation.validation_images must be at least 1 for a search, which chooses by them")
@@ -196,7 +198,8 @@ def _search(args: argparse.Namespace) -> int:
     from search_spaces.tuning import SPACES
 
     space = SPACES[args.space](baseline)
-    return search.run(study, space, args.trials, place, Conditions(study.inputs, "", resources, limits), args.address)
+    conditions = Conditions(study.inputs, place.store, resources, limits, args.gpu_hour_price)
+    return search.run(study, space, args.trials, place, conditions, args.address)
 
 
 def _checked(
@@ -283,16 +286,21 @@ def _request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> pl
 
 
 def _resources(args: argparse.Namespace) -> Resources:
-    have_gpus, have_cpus = len(gpus()), cpus()
-    wanted = args.gpus_per_trial if args.gpus_per_trial is not None else float(have_gpus > 0)
+    local, wanted = args.address == "local", args.gpus_per_trial
+    if wanted is None and not local:
+        raise UsageError("--gpus-per-trial: must be given with --address; 0 for trials on CPUs")
+    if wanted is None:
+        wanted = float(len(gpus()) > 0)
     if not math.isfinite(wanted) or wanted < 0 or (wanted > 1 and wanted != int(wanted)):
         raise UsageError(f"--gpus-per-trial: must be 0, a part of 1 or a whole number, but got {wanted:g}")
-    if args.address == "local" and wanted > have_gpus:
-        raise UsageError(f"--gpus-per-trial: must be at most {have_gpus}, the GPUs of this machine, but got {wanted:g}")
-    if not 1 <= args.cpus_per_trial <= have_cpus:
-        raise UsageError(
-            f"--cpus-per-trial: must be 1 to {have_cpus}, the cores of this machine, but got {args.cpus_per_trial}"
-        )
+    if local and wanted > len(gpus()):
+        most = len(gpus())
+        raise UsageError(f"--gpus-per-trial: must be at most {most}, the GPUs of this machine, but got {wanted:g}")
+    if args.cpus_per_trial < 1 or (local and args.cpus_per_trial > cpus()):
+        allowed = f"1 to {cpus()}, the cores of this machine" if local else "at least 1"
+        raise UsageError(f"--cpus-per-trial: must be {allowed}, but got {args.cpus_per_trial}")
+    if not args.gpu_hour_price >= 0 or math.isinf(args.gpu_hour_price):
+        raise UsageError(f"--gpu-hour-price: must be 0 or more, but got {args.gpu_hour_price:g}")
     if args.max_concurrent < 0:
         raise UsageError(f"--max-concurrent: must be 0 (as many as fit) or more, but got {args.max_concurrent}")
     return Resources(args.cpus_per_trial, wanted, args.max_concurrent)

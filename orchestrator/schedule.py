@@ -16,8 +16,9 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
 from orchestrator import interrupts
+from orchestrator.cluster import placement
 from orchestrator.conditions import Conditions, Events
-from orchestrator.devices import Limits, Resources
+from orchestrator.devices import Limits
 from orchestrator.plan import Trial
 from orchestrator.worker import point_of, run_spec
 from trainables.config import Config
@@ -72,7 +73,7 @@ def _fit(
     scratch = Path(tempfile.mkdtemp(prefix=".tune-", dir=folder))
     try:
         tuner = tune.Tuner(
-            tune.with_resources(run_spec, _placement(conditions.resources)),
+            tune.with_resources(run_spec, placement(conditions.resources)),
             param_space=param_space,
             tune_config=how,
             run_config=tune.RunConfig(
@@ -140,6 +141,7 @@ def _shared(conditions: Conditions) -> dict[str, Any]:
         "inputs": {name: path and str(path) for name, path in vars(conditions.inputs).items()},
         "store": conditions.store,
         "device": resources.device,
+        "gpus": resources.gpus,
         "cpus": resources.cpus,
         "stall_limit_s": limits.stall_limit_s,
         "checkpoint_interval_s": limits.checkpoint_interval_s,
@@ -148,10 +150,6 @@ def _shared(conditions: Conditions) -> dict[str, Any]:
 
 def _name(trial: TuneTrial) -> str:
     return str(trial.config["spec"]["name"])
-
-
-def _placement(resources: Resources) -> dict[str, float]:
-    return {"cpu": resources.cpus, "gpu": resources.gpus} if resources.gpus else {"cpu": resources.cpus}
 
 
 def _last_line(trial: TuneTrial) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TextIO
 
 from orchestrator import interrupts
-from orchestrator.cluster import start_ray, stop_ray
+from orchestrator.cluster import demand, start_ray, stop_ray
 from orchestrator.conditions import Conditions, Events
 from orchestrator.devices import Resources
 from orchestrator.errors import UsageError
@@ -33,6 +33,7 @@ class Session:
         self.results: dict[str, Mapping[str, Any]] = {}
         self.failures: dict[str, str] = {}
         self.to_run: list[Trial] = list(study.trials)
+        self._demand: Callable[[int], None] = _no_demand
 
     def summary(self) -> str:
         """What is already there, in one line; what is done is not run again."""
@@ -58,6 +59,8 @@ class Session:
         """Runs what is missing; whether the person stopped it."""
         from orchestrator import schedule  # only now: it imports Ray
 
+        if conditions.gpu_hour_price:
+            self.tracking.price(conditions.gpu_hour_price)
         if not self.to_run:
             return False
         run = partial(schedule.run, makers_first(self.to_run), conditions, self.events, self.folder)
@@ -71,12 +74,16 @@ class Session:
                 interrupts.check()
                 start_ray(address, resources)
                 interrupts.listen()  # again: Ray sets a handler of its own
+                self._demand = partial(demand, address, resources)
+                self._demand(len(self.to_run))
                 run()
         except KeyboardInterrupt:
             interrupted = True
             interrupts.ignore()  # a second Ctrl-C must not leave runs open or processes behind
             self.board.line("stopping; the same command goes on from here")
         finally:
+            self._demand(0)
+            self._demand = _no_demand
             stop_ray()
         for trial in self.to_run:
             if trial.name not in self.results and trial.name not in self.failures:
@@ -88,6 +95,10 @@ class Session:
         self.trials.append(trial)
         self.to_run.append(trial)
         self.board.add(trial)
+
+    @property
+    def _unended(self) -> int:
+        return sum(t.name not in self.results and t.name not in self.failures for t in self.to_run)
 
     @property
     def events(self) -> Events:
@@ -124,6 +135,7 @@ class Session:
     def failed(self, trial: Trial, error: str) -> None:
         """The trial has failed for good."""
         self.failures[trial.name] = error
+        self._demand(self._unended)
         self.tracking.fail(trial, error)
         self.board.ended(trial, "FAILED", error)
 
@@ -131,6 +143,7 @@ class Session:
         drawn = figures(self.store, result["artefacts"]) if trial.kind != "probe" else {}
         pictures = save_pictures(drawn, self.folder / "pictures" / trial.name)
         self.results[trial.name] = result
+        self._demand(self._unended)
         self.tracking.finish(trial, result, pictures)
         shown = {name: value for name, value in result["metrics"].items() if name in SHOWN_METRICS}
         self.board.ended(trial, "done", ", ".join(f"{name} {value:.4g}" for name, value in shown.items()))
@@ -156,6 +169,10 @@ class Session:
                 return f"resumes at {stage} step {int(checkpoints[-1]):,}{total}"
             return f"resumes before {stage}" if number else ""
         return "resumes at its end"
+
+
+def _no_demand(trials: int) -> None:
+    """Nobody is asked before Ray runs and after."""
 
 
 def makers_first(trials: Sequence[Trial]) -> list[Trial]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.conditions import Conditions
-from orchestrator.devices import Limits, Resources
 from orchestrator.errors import UsageError
 from orchestrator.pictures import KINDS
 from orchestrator.place import Place
@@ -30,19 +29,18 @@ if TYPE_CHECKING:
 Work = Callable[[Study, Place], int]
 
 
-def run(
-    study: Study, place: Place, resources: Resources, limits: Limits, fresh: bool = False, address: str = "local"
-) -> int:
+def run(study: Study, place: Place, conditions: Conditions, fresh: bool = False, address: str = "local") -> int:
     """The exit code of the study: 0 if every trial ended well, 1 if one failed, 130 if the person stopped it.
 
     Args:
+        conditions: of this session; its store is replaced by the place's.
         fresh: whether to begin anew beside what is in the store; that stays.
         address: of the Ray cluster; "local" starts one here.
 
     Raises:
         UsageError: another process runs this study.
     """
-    return claimed(study, place, fresh, lambda study, place: _run(study, place, resources, limits, address))
+    return claimed(study, place, fresh, lambda study, place: _run(study, place, conditions, address))
 
 
 def claimed(study: Study, place: Place, fresh: bool, work: Work) -> int:
@@ -75,11 +73,11 @@ def of_generation(trial: Trial, generation: int) -> Trial:
     return replace(trial, key=f"{trial.key}.{generation}") if generation else trial
 
 
-def _run(study: Study, place: Place, resources: Resources, limits: Limits, address: str) -> int:
+def _run(study: Study, place: Place, conditions: Conditions, address: str) -> int:
     with open_log(place.study(study.name)) as log:
         session = Session(study, place, log)
         session.board.line(f"study {study.name}: {session.summary()}")
-        interrupted = session.run(Conditions(study.inputs, place.store, resources, limits), address)
+        interrupted = session.run(replace(conditions, store=place.store), address)
         return session.close(interrupted, lambda tracking: show(study.name, place, console(), tracking))
 
 

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
+PRICE = "gpu_hour_price"  # the experiment's tag
 VIEW = "ablations"  # the saved view's name, a part of the page's address
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED")
 RETRY_S = 2.0
@@ -92,6 +94,10 @@ class Tracking:
     def kill(self, trial: Trial) -> None:
         """Closes the run as KILLED: the person stopped the study."""
         self._post(trial, lambda: self._end(trial, "KILLED", ""))
+
+    def price(self, gpu_hour: float) -> None:
+        """Notes what an hour of a GPU costs, for the table's money."""
+        self._queue.put(("price", partial(self.client.set_experiment_tag, self.experiment_id, PRICE, str(gpu_hour))))
 
     def describe(self, markdown: str) -> None:
         """Puts `markdown` above the experiment's table of runs."""
@@ -229,6 +235,7 @@ def final_metrics(trial: Trial, result: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a finished trial as MLflow gets them: its metrics, its size, its time by stage and in all."""
     times = result["wall_time_s"]
     size = {} if trial.parameters is None else {"parameters": float(trial.parameters)}
+    size |= {"gpu_s": result["gpu_s"]} if result["gpu_s"] else {}
     by_stage = {f"{stage}_wall_time_s": seconds for stage, seconds in times.items()}
     return dict(result["metrics"]) | size | by_stage | {"wall_time_s": sum(times.values())}
 

@@ -55,7 +55,8 @@ def _run(spec: dict[str, Any], report: Any) -> None:
     inputs = Inputs(**{name: path and Path(path) for name, path in spec["inputs"].items()})
     stage, reported, armed = "", 0.0, time.monotonic()
     _arm(spec["stall_limit_s"])
-    for record in run_trial(config, store, spec["device"], spec["checkpoint_interval_s"], inputs):
+    trial = run_trial(config, store, spec["device"], spec["checkpoint_interval_s"], inputs, spec["gpus"])
+    for record in trial:
         now = time.monotonic()
         if now - armed > ARM_INTERVAL_S:
             _arm(spec["stall_limit_s"])

@@ -28,6 +28,7 @@ from results.sheet import (
     cost_columns,
     difference_header,
     flat_columns,
+    gpu_columns,
     metric_header,
     published_columns,
     sheet_of,
@@ -181,7 +182,7 @@ def _narrow(sheet: Sheet) -> Columns:
 
 
 def _stacked_cost(sheet: Sheet) -> Columns:
-    return [("params\ntime", [f"{row.parameters}\n{row.wall_time}" for row in sheet.rows])]
+    return [("params\ntime", [f"{row.parameters}\n{row.wall_time}" for row in sheet.rows]), *gpu_columns(sheet)]
 
 
 def _paper(cell: Cell) -> str:

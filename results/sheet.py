@@ -43,6 +43,7 @@ class Row:
     cells: tuple[Cell, ...]
     parameters: str
     wall_time: str
+    gpu_time: str  # with its cost where the study has a price; "" where no GPU was used
     unfinished: tuple[str, ...]
 
 
@@ -90,8 +91,16 @@ def _row(
         cells=tuple(cells),
         parameters=count(any_metric.get("parameters", math.nan)),
         wall_time=duration(any_metric.get("wall_time_s", math.nan)),
+        gpu_time=_gpu_time(any_metric.get("gpu_s", math.nan), own.attrs.get("gpu_hour_price", 0.0)),
         unfinished=(*_unfinished(own), *_notes(own)),
     )
+
+
+def _gpu_time(gpu_s: float, gpu_hour_price: float) -> str:
+    if not gpu_s > 0:
+        return ""
+    cost = f", cost {gpu_s / 3600 * gpu_hour_price:.2f}" if gpu_hour_price else ""
+    return duration(gpu_s) + cost
 
 
 def _cell(numbers: Mapping[Any, Any], metric: Metric, finished: int, nothing: str) -> Cell:
@@ -176,4 +185,10 @@ def cost_columns(sheet: Sheet, parameters: str, wall_time: str) -> Columns:
     return [
         (parameters, [row.parameters for row in sheet.rows]),
         (wall_time, [row.wall_time for row in sheet.rows]),
+        *gpu_columns(sheet),
     ]
+
+
+def gpu_columns(sheet: Sheet) -> Columns:
+    """The GPU time of a trial, where some trial used a GPU."""
+    return [("GPU time", [row.gpu_time for row in sheet.rows])] if any(row.gpu_time for row in sheet.rows) else []

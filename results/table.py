@@ -23,7 +23,7 @@ from results.statistics import Comparison, compare, holm, paired_differences, ve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 BASELINE = "baseline"
 CONTROL = "control"
@@ -36,7 +36,19 @@ TRIAL_COLUMNS = (
 )
 SUMMARY_COLUMNS = (
     *("variant", "kind", "delta", "metric", "n", "failed", "mean", "sd"),
-    *("pairs", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict", "parameters", "wall_time_s", "published"),
+    *(
+        "pairs",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "p",
+        "p_holm",
+        "verdict",
+        "parameters",
+        "wall_time_s",
+        "gpu_s",
+        "published",
+    ),
 )
 _REQUIRED_TAGS = ("variant", "seed", "kind", "position")
 _PAGE = 1000  # runs a request
@@ -90,7 +102,7 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     setting as text under `params.<dotted name>`. Runs without a variant, seed, kind and position were made by
     hand and are left out. Of several runs of one variant and seed (a study whose settings were changed) those that
     the driver tagged `superseded` are left out, then the one that started last counts: two runs of a seed are not
-    two seeds.
+    two seeds. `attrs["gpu_hour_price"]` is what an hour of a GPU costs, 0 where the study does not say.
 
     Args:
         tracking_uri: MLflow's store or server, e.g. `sqlite:////absolute/path.db`.
@@ -104,9 +116,10 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri)
+    experiment = _experiment(client, study)
     rows = {
         (row["variant"], row["seed"]): row
-        for run in _runs(client, _experiment_id(client, study))
+        for run in _runs(client, experiment.experiment_id)
         if all(tag in run.data.tags for tag in _REQUIRED_TAGS) and run.data.tags.get("superseded") != "true"
         for row in [_trial(run)]
     }
@@ -115,7 +128,9 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     published = sorted(name for name in trials.columns if name.startswith(_PUBLISHED))
     metrics = sorted(set(trials.columns) - {*TRIAL_COLUMNS, *published, *settings})
     trials = trials.reindex(columns=[*TRIAL_COLUMNS, *metrics, *published, *settings])
-    return trials.sort_values(["position", "seed"], kind="stable", ignore_index=True)
+    trials = trials.sort_values(["position", "seed"], kind="stable", ignore_index=True)
+    trials.attrs["gpu_hour_price"] = float(experiment.tags.get("gpu_hour_price", 0.0))
+    return trials
 
 
 def _refuse_missing_database(tracking_uri: str, study: str) -> None:
@@ -125,10 +140,10 @@ def _refuse_missing_database(tracking_uri: str, study: str) -> None:
         raise LookupError(f"no study {study!r}: there is no MLflow database {path}")
 
 
-def _experiment_id(client: MlflowClient, study: str) -> str:
+def _experiment(client: MlflowClient, study: str) -> Experiment:
     experiment = client.get_experiment_by_name(study)
     if experiment is not None and experiment.lifecycle_stage == "active":
-        return str(experiment.experiment_id)
+        return experiment
     # MLflow makes experiment 0, "Default", by itself: it is nobody's study.
     names = [found.name for found in client.search_experiments() if found.experiment_id != "0"]
     known = ", ".join(names[:_NAMED_STUDIES]) or "none yet"
@@ -192,7 +207,7 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     `n` counts the finished trials with a finite value, `mean` and `sd` (ddof = 1) are over them; `pairs` counts the
     seeds that the baseline has too, and `difference`, its 95 % interval and `p` are over those. `p_holm` is corrected
     across the variants of one metric. The baseline, controls and probes are not tested and have no verdict. `failed`
-    counts FAILED trials; `parameters` and `wall_time_s` (seconds) are means over finished trials; `published` is
+    counts FAILED trials; `parameters`, `wall_time_s` and `gpu_s` (seconds) are means over finished trials; `published` is
     what the paper prints, NaN where it prints nothing.
 
     Args:
@@ -230,9 +245,12 @@ def _by_seed(trials: pd.DataFrame, metric: Metric) -> pd.Series[float]:
     return finished[np.isfinite(finished)]
 
 
+_COSTS = ("parameters", "wall_time_s", "gpu_s")
+
+
 def _cost(own: pd.DataFrame) -> dict[str, Any]:
     finished = own[own["status"] == FINISHED]
-    cost = {name: finished[name].mean() if name in finished else math.nan for name in ("parameters", "wall_time_s")}
+    cost = {name: finished[name].mean() if name in finished else math.nan for name in _COSTS}
     return cost | {"failed": int((own["status"] == "FAILED").sum())}
 
 

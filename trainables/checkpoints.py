@@ -39,8 +39,14 @@ class Checkpoints:
     def __init__(self, store: Store, stage: str, key: str, interval_s: float) -> None:
         self.store, self.interval_s = store, interval_s
         self.folder = checkpoint_folder(stage, key)
-        self._last = time.monotonic()
+        self._began = self._last = time.monotonic()
+        self._spent_before_s = 0.0
         self._writer: threading.Thread | None = None
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of work so far, with what led to the checkpoint that the work went on from."""
+        return self._spent_before_s + time.monotonic() - self._began
 
     def latest(self) -> State | None:
         """The newest one that is whole, its tensors on the CPU; None without one."""
@@ -53,6 +59,8 @@ class Checkpoints:
             except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
                 self.store.set_aside(self.folder, step, str(error).splitlines()[0])
                 continue
+            self._spent_before_s = float(found.facts.get("spent_s", 0.0))
+            self._began = time.monotonic()
             return state
         return None
 
@@ -66,7 +74,7 @@ class Checkpoints:
         if time.monotonic() - self._last < self.interval_s:
             return
         self.wait()
-        self._writer = threading.Thread(target=self._write, args=(step, state()), name="checkpoint")
+        self._writer = threading.Thread(target=self._write, args=(step, state(), self.spent_s), name="checkpoint")
         self._writer.start()
         self._last = time.monotonic()
 
@@ -80,9 +88,9 @@ class Checkpoints:
         self.wait()
         self.store.remove(self.folder)
 
-    def _write(self, step: int, state: State) -> None:
+    def _write(self, step: int, state: State, spent_s: float) -> None:
         try:
-            with self.store.publish(self.folder, f"{step:012d}", {}) as folder:
+            with self.store.publish(self.folder, f"{step:012d}", {"spent_s": spent_s}) as folder:
                 # By way of memory: torch's own file writer reports a full disk as something other than an OSError.
                 buffer = io.BytesIO()
                 torch.save(state, buffer)

@@ -57,15 +57,19 @@ def run_trial(
     device: str = "cpu",
     checkpoint_interval_s: float = 60.0,
     inputs: Inputs = NOWHERE,
+    gpus: float = 1.0,
 ) -> Generator[Record, None, None]:
     """The records of one trial. The last one's `result` has `metrics`, `artefacts` (keys) and `wall_time_s` by stage.
+
+    Args:
+        gpus: that the trial has, or its share of one; its GPU-seconds are counted by it.
 
     Raises:
         DataError: the data, a checkpoint or a metric's network are not there or cannot be used.
         Diverged: the training's loss is not finite.
         OSError: the store stayed full or away.
     """
-    trial = Trial(config, store, torch.device(device), checkpoint_interval_s, inputs)
+    trial = Trial(config, store, torch.device(device), checkpoint_interval_s, inputs, gpus)
     for stage in trial.keys:
         for progress in trial.made(stage):
             yield Record(stage, **vars(progress))
@@ -82,8 +86,9 @@ class Trial:
         device: torch.device,
         checkpoint_interval_s: float = 60.0,
         inputs: Inputs = NOWHERE,
+        gpus: float = 1.0,
     ) -> None:
-        self.store, self.device = store, device
+        self.store, self.device, self.gpus = store, device, gpus if device.type == "cuda" else 0.0
         self.checkpoint_interval_s, self.claims = checkpoint_interval_s, Claims(store)
         data = load(config.data, inputs.data_root)
         self.keys = stage_keys(config, data.about)
@@ -117,9 +122,9 @@ class Trial:
 
     def _make(self, stage: str) -> Generator[Progress, None, None]:
         """Makes the stage and publishes it."""
-        facts: dict[str, Any] = {"machine": platform.node(), "device": _device_name(self.device)}
+        facts: dict[str, Any] = {"machine": platform.node(), "device": _device_name(self.device), "gpus": self.gpus}
         checkpoints = Checkpoints(self.store, stage, self.keys[stage], self.checkpoint_interval_s)
-        start, history = time.monotonic(), []
+        history: list[tuple[int, dict[str, float]]] = []
         maker = self._made_in_parts(stage, checkpoints)
         try:
             while True:
@@ -128,7 +133,7 @@ class Trial:
                 yield progress
         except StopIteration as end:
             write: Write = end.value
-        facts["wall_time_s"] = time.monotonic() - start
+        facts["wall_time_s"] = checkpoints.spent_s
         if self.maker.parts > 1:
             facts["note"] = f"GPU out of memory: each batch in {self.maker.parts} parts, their gradients added up"
         checkpoints.wait()
@@ -177,6 +182,7 @@ class Trial:
             "metrics": metrics,
             "artefacts": dict(self.keys),
             "wall_time_s": times,
+            "gpu_s": sum(fact["wall_time_s"] * fact["gpus"] for fact in facts),
             "machine": "; ".join(dict.fromkeys(f"{fact['machine']}, {fact['device']}" for fact in facts)),
             "note": "; ".join(dict.fromkeys(fact["note"] for fact in facts if "note" in fact)),
         }

@@ -94,7 +94,16 @@ def test_a_node_that_is_lost_gives_its_trials_to_the_other(commands, tmp_path, m
     try:
         other = cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
-        words = ["--variants", "cosine", "--address", cluster.address, "--checkpoint-interval", "0.3"]
+        words = [
+            "--variants",
+            "cosine",
+            "--address",
+            cluster.address,
+            "--gpus-per-trial",
+            "0",
+            "--checkpoint-interval",
+            "0.3",
+        ]
         command = lasting(commands(tmp_path / "runs", *words), 1500)
         process = command.start()
         store = tmp_path / "runs" / "store" / "checkpoints"

@@ -52,6 +52,7 @@ def refused(words, capsys) -> str:
         (["--address", "foo"], "HOST:PORT"),
         (["--address", "127.0.0.1:1"], "no Ray cluster answers"),
         (["--address", "ray://127.0.0.1:1"], "no Ray cluster answers"),
+        (["--address", "auto"], "--gpus-per-trial: must be given with --address"),
         (["--tracking-uri", "sqlite:///"], "must name a file"),
         (["--store", "memory://"], "not shared between processes"),
         (["--set", "unet.block=true"], "unet.block must not be true"),

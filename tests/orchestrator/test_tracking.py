@@ -15,6 +15,7 @@ RESULT = {
     "metrics": {"fid_digits": 12.5, "miou": 0.5},
     "artefacts": {},
     "wall_time_s": {"ddpm": 3.0, "fid": 1.0},
+    "gpu_s": 0.0,
     "machine": "here, cpu",
     "note": "",
 }

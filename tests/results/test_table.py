@@ -13,6 +13,7 @@ import pytest
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from results import table
+from results.sheet import flat_columns, sheet_of
 from results.table import (
     METRICS,
     TRIAL_COLUMNS,
@@ -390,3 +391,23 @@ def test_ranking_flips_are_the_pairs_in_opposite_order_at_infinity() -> None:
     assert ranking_flips(summary, "fid") == [("baseline", "adagn"), ("cosine", "adagn"), ("adagn", "same")]
     assert ranking_flips(summary, "kid") == []
     assert ranking_flips(summarise(trials, [METRICS[1]]), "fid") == []
+
+
+def test_gpu_time_and_its_cost_stand_in_the_table_where_a_gpu_was_used(store: Store) -> None:
+    study = store.study("on GPUs")
+    store.trial(study, "baseline", 0, {"fid_digits": 1.0, "gpu_s": 5400.0, "wall_time_s": 10800.0})
+    store.trial(study, "raw_pixels", 0, {"miou": 0.1, "wall_time_s": 60.0}, kind="control", position="1")
+    found = load_trials(store.uri, "on GPUs")
+    without = sheet_of(summarise(found, present_metrics(found)), found)
+    assert [row.gpu_time for row in without.rows] == ["1 h 30 m", ""]
+    store.client.set_experiment_tag(study, "gpu_hour_price", "2.5")
+    found = load_trials(store.uri, "on GPUs")
+    assert found.attrs["gpu_hour_price"] == 2.5
+    priced = sheet_of(summarise(found, present_metrics(found)), found)
+    assert priced.rows[0].gpu_time == "1 h 30 m, cost 3.75"
+    assert ("GPU time", [row.gpu_time for row in priced.rows]) in flat_columns(priced)
+
+
+def test_gpu_time_has_no_column_where_no_gpu_was_used(trials: pd.DataFrame) -> None:
+    sheet = sheet_of(summarise(trials, present_metrics(trials)), trials)
+    assert "GPU time" not in dict(flat_columns(sheet))

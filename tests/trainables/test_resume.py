@@ -259,3 +259,15 @@ def test_a_stage_that_another_process_makes_is_waited_for_and_made_once(config, 
     *rest, also_done = trials[1]
     assert not [r for r in rest if r.metrics]
     assert done.result["metrics"] == also_done.result["metrics"] == undisturbed[1]
+
+
+def test_time_that_was_spent_before_a_resume_is_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = Checkpoints(store, "ddpm", "key", 0.0)
+    time.sleep(0.3)
+    first.save_now_and_then(1, lambda: {"step": 1})
+    first.wait()
+    again = Checkpoints(store, "ddpm", "key", 0.0)
+    assert again.spent_s < 0.2
+    assert again.latest() == {"step": 1}
+    assert 0.3 <= again.spent_s < 5
