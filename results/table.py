@@ -207,8 +207,8 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     `n` counts the finished trials with a finite value, `mean` and `sd` (ddof = 1) are over them; `pairs` counts the
     seeds that the baseline has too, and `difference`, its 95 % interval and `p` are over those. `p_holm` is corrected
     across the variants of one metric. The baseline, controls and probes are not tested and have no verdict. `failed`
-    counts FAILED trials; `parameters`, `wall_time_s` and `gpu_s` (seconds) are means over finished trials; `published` is
-    what the paper prints, NaN where it prints nothing.
+    counts FAILED trials; `parameters`, `wall_time_s` and `gpu_s` (seconds) are means over finished trials;
+    `published` is what the paper prints, NaN where it prints nothing.
 
     Args:
         trials: as `load_trials` gives them.

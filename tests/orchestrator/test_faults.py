@@ -236,11 +236,11 @@ def test_the_store_lists_and_prunes_what_no_study_refers_to(commands, tmp_path, 
     (study,) = [p.stem for p in (command.storage / "store" / "studies").iterdir()]
     assert main(["store", *storage]) == 0
     out = capsys.readouterr().out
-    assert out.count(study) == 11
+    assert out.count(study) == 12
     assert main(["store", "--prune", *storage]) == 0
     assert "removed 0 artefacts" in capsys.readouterr().out
     assert main(["store", "--forget", "nothing", *storage]) == 2
     assert study in capsys.readouterr().err
     assert main(["store", "--forget", study, "--prune", *storage]) == 0
-    assert "removed 11 artefacts" in capsys.readouterr().out
+    assert "removed 12 artefacts" in capsys.readouterr().out
     assert not makings(command)
