@@ -89,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(command=_report)
     report.add_argument("name", help="the study's name")
     _add_place(report)
+    ui = commands.add_parser("ui", help="open MLflow's page of this machine's studies, or of a cluster's")
+    ui.set_defaults(command=_ui)
+    ui.add_argument("--cluster", type=Path, metavar="FILE", help="the cluster's file, for a tunnel to its head")
+    ui.add_argument("--port", type=int, default=5000, help="on this machine (default: 5000)")
+    _add_place(ui)
     store = commands.add_parser("store", help="list the stored artefacts with size and age, or prune them")
     store.set_defaults(command=_store)
     store.add_argument("--prune", action="store_true", help="remove what no study refers to")
@@ -220,8 +225,7 @@ def _checked(
 
 def _report(args: argparse.Namespace) -> int:
     place = _place(args)
-    if not args.tracking_uri and not (args.storage / "mlflow.db").exists():
-        raise UsageError(f"--storage: no study has been run in {args.storage}")
+    _refuse_empty(args)
     check_uri(place.tracking_uri)
     from orchestrator.screen import console
     from orchestrator.study import show
@@ -231,6 +235,20 @@ def _report(args: argparse.Namespace) -> int:
     except LookupError as error:
         raise UsageError(str(error)) from None
     return 0
+
+
+def _ui(args: argparse.Namespace) -> int:
+    from orchestrator import ui
+
+    place = _place(args)
+    if args.cluster is None:
+        _refuse_empty(args)
+    return ui.run(place.tracking_uri, args.port, args.cluster)
+
+
+def _refuse_empty(args: argparse.Namespace) -> None:
+    if not args.tracking_uri and not (args.storage / "mlflow.db").exists():
+        raise UsageError(f"--storage: no study has been run in {args.storage}")
 
 
 def _store(args: argparse.Namespace) -> int:

@@ -1,0 +1,72 @@
+"""MLflow's page: of this machine's studies, or through a tunnel of a cluster's."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+from orchestrator.screen import console
+
+CLUSTER_PORT = 5000  # of MLflow on a cluster's head
+START_LIMIT_S = 120.0
+
+
+def run(tracking_uri: str, port: int, cluster: Path | None) -> int:
+    """The exit code of the page's server or tunnel, which run until the person stops them.
+
+    Args:
+        tracking_uri: of the studies on this machine; not used with a cluster.
+        port: of the page on this machine.
+        cluster: the file that the cluster was started from.
+
+    Raises:
+        UsageError: the port is taken, or the cluster's file is not there.
+    """
+    if _answers(port):
+        raise UsageError(f"--port: {port} is in use on this machine; choose another")
+    if cluster is not None and not cluster.is_file():
+        raise UsageError(f"--cluster: there is no file {cluster}")
+    words = _local(tracking_uri, port) if cluster is None else _tunnel(cluster, port)
+    server = subprocess.Popen(words, env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"})
+    try:
+        if _wait(server, port):
+            console().print(f"MLflow is at http://127.0.0.1:{port} until Ctrl-C", soft_wrap=True)
+        return server.wait()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _local(tracking_uri: str, port: int) -> list[str]:
+    mlflow = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri]
+    return [*mlflow, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _tunnel(cluster: Path, port: int) -> list[str]:
+    """Ray's ssh to the head, with the port of its MLflow brought here; it sleeps there for as long as it is wanted."""
+    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "exec"]
+    forward = ["--port-forward", str(CLUSTER_PORT)]
+    if port != CLUSTER_PORT:
+        raise UsageError(f"--port: must be {CLUSTER_PORT} with --cluster, as on the head, but got {port}")
+    return [*ray, *forward, str(cluster), "sleep infinity"]
+
+
+def _wait(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Whether the port answers before the process ends."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while server.poll() is None and time.monotonic() < deadline:
+        if _answers(port):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
