@@ -22,7 +22,8 @@ def show(registry: Registry) -> None:
     now = datetime.now(UTC)
     for entry in entries:
         age = duration(max(0.0, (now - entry.made).total_seconds()))
-        table.add_row(entry.stage, entry.key, size(entry.bytes), age, ", ".join(entry.studies) or "none")
+        generation = "" if entry.root == registry.root else f" ({entry.root.rpartition('/')[2]})"
+        table.add_row(entry.stage, entry.key + generation, size(entry.bytes), age, ", ".join(entry.studies) or "none")
     out = console()
     out.print(table)
     unused = [entry for entry in entries if not entry.studies]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from rich.table import Table
 
 from orchestrator.devices import Resources, Speed, cpus, gpus, guessed_speed, measured_speed
@@ -17,9 +19,12 @@ def show_plan(study: Study, store: Store, resources: Resources) -> None:
     speed = measured_speed(store, study.trials, names[0] if names else "cpu") or guessed_speed(bool(names))
     out = console()
     out.print(f"study {study.name} (preset {study.preset}), {len(study.trials)} trials")
-    out.print(_table(study, store, speed))
+    for why in study.left_out:
+        out.print(f"left out: {why}", soft_wrap=True)
+    own = _own_flops(study.trials, store)
+    out.print(_table(study, own, store, speed))
     at_once = _at_once(resources, len(study.trials))
-    busy = sum(_missing_flops(trial, store) for trial in study.trials) / speed.flops
+    busy = sum(own.values()) / speed.flops
     where = f"{names[0]}, {resources.gpus:g} a trial" if names else f"CPU, {resources.cpus} of {cpus()} cores a trial"
     out.print(
         f"about {duration(busy / at_once)} in all, {at_once} at once on {where}; "
@@ -27,7 +32,7 @@ def show_plan(study: Study, store: Store, resources: Resources) -> None:
     )
 
 
-def _table(study: Study, store: Store, speed: Speed) -> Table:
+def _table(study: Study, own: Mapping[str, float], store: Store, speed: Speed) -> Table:
     table = Table("trial", "what changed")
     for heading in ("parameters", "TFLOP", "time", "stages to run"):
         table.add_column(heading, justify="left" if heading == "stages to run" else "right")
@@ -37,7 +42,7 @@ def _table(study: Study, store: Store, speed: Speed) -> Table:
             trial.delta,
             f"{trial.parameters:,}" if trial.parameters else "",
             f"{sum(trial.flops.values()) / 1e12:.2f}",
-            f"~{duration(_missing_flops(trial, store) / speed.flops)}",
+            f"~{duration(own[trial.name] / speed.flops)}",
             ", ".join(_missing(trial, store)) or "none: all in the store",
         )
     return table
@@ -47,8 +52,15 @@ def _missing(trial: Trial, store: Store) -> list[str]:
     return [stage for stage, key in trial.stages.items() if not store.has(stage, key)]
 
 
-def _missing_flops(trial: Trial, store: Store) -> float:
-    return sum(trial.flops[stage] for stage in _missing(trial, store))
+def _own_flops(trials: Iterable[Trial], store: Store) -> dict[str, float]:
+    """What each trial has to compute, by name: a stage that several need counts for the first of them."""
+    counted: set[str] = set()
+    own: dict[str, float] = {}
+    for trial in trials:
+        new = [stage for stage in _missing(trial, store) if trial.stages[stage] not in counted]
+        counted |= {trial.stages[stage] for stage in new}
+        own[trial.name] = sum(trial.flops[stage] for stage in new)
+    return own
 
 
 def _at_once(resources: Resources, trials: int) -> int:

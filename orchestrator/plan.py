@@ -12,7 +12,7 @@ import yaml
 
 from orchestrator.errors import UsageError
 from search_spaces.ablations import CONTROLS
-from search_spaces.segmentation import probes
+from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
 from search_spaces.spaces import Space
 from trainables.config import Config, ConfigError, Overrides, apply, flatten
 from trainables.cost import network_cost, stage_flops
@@ -64,6 +64,7 @@ class Study:
     about: About
     trials: tuple[Trial, ...]
     inputs: Inputs = NOWHERE
+    left_out: tuple[str, ...] = ()  # variants that nobody asked for by name and that this baseline makes void
     objective: str = ""  # what a search maximises
     generation: int = 0  # times that it was begun anew
 
@@ -80,7 +81,7 @@ class Request:
         new: variants of the person's own.
         chosen: the variants to run; None for all. The baseline is always in.
         name: of the study; None for one made from the preset and the settings.
-        heat_map: timesteps at which each block is tried alone; () for no heat map.
+        heat_map: timesteps at which each block is tried alone; () for no heat map, None for the usual ones.
         inputs: where this machine's data and checkpoint are.
     """
 
@@ -91,7 +92,7 @@ class Request:
     new: Sequence[tuple[str, Overrides]] = ()
     chosen: Sequence[str] | None = None
     name: str | None = None
-    heat_map: Sequence[int] = ()
+    heat_map: Sequence[int] | None = ()
     inputs: Inputs = NOWHERE
 
 
@@ -115,26 +116,47 @@ class Draft:
     kinds: Mapping[str, str]
     deltas: Mapping[str, Overrides]
     configs: Mapping[str, Config]
+    left_out: tuple[str, ...]  # of the variants that nobody asked for by name, those that cannot be, and why
+    asked: frozenset[str]
 
 
 def draft(request: Request) -> Draft:
     """The request's configs.
 
     Raises:
-        UsageError: an unknown preset or variant, a setting that cannot be, a variant that changes nothing.
+        UsageError: an unknown preset or variant, a setting that cannot be, or a variant that is asked for by name and
+            cannot be or changes nothing.
     """
     base = baseline(request)
     variants = with_new(request.space.variants[request.preset], request.new)
-    names = [BASELINE, *(n for n in _known(request, variants) if n != BASELINE)]
+    asked = {*(request.chosen or ()), *(name for name, _ in request.new), BASELINE}
+    names, left_out = [BASELINE], list[str]()
+    for name in _known(request, variants):
+        try:
+            _distinct([*names, name], {n: _varied(n, base, variants[n]) for n in (*names, name)})
+        except UsageError as error:
+            if name in asked:
+                raise
+            left_out.append(str(error))
+        else:
+            names += [name] if name != BASELINE else []
     possible = request.space.controls(base)
     controls = {n: d for n, d in possible.items() if set(d.get("stages", base.stages)) <= set(base.stages)}
-    cells = probes(base, [t for t in request.heat_map if t < base.diffusion.timesteps])
+    cells = probes(base, _heat_map(request, base))
     deltas = {n: variants[n] for n in names} | controls | cells
     kinds = dict.fromkeys(names, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
-    own = {name for name, _ in request.new}
-    configs = {n: _varied(n, base, delta, n in own or kinds[n] != "variant") for n, delta in deltas.items()}
-    _distinct(names, configs)
-    return Draft(base, kinds, deltas, configs)
+    configs = {n: _varied(n, base, delta) for n, delta in deltas.items()}
+    return Draft(base, kinds, deltas, configs, tuple(left_out), frozenset(asked))
+
+
+def _heat_map(request: Request, base: Config) -> list[int]:
+    last = base.diffusion.timesteps - 1
+    if request.heat_map is None:
+        return [t for t in HEAT_MAP_TIMESTEPS if t <= last]
+    for t in request.heat_map:
+        if not 0 <= t <= last:
+            raise UsageError(f"--heat-map: must be timesteps from 0 to {last}, but got {t}")
+    return list(request.heat_map)
 
 
 def build(request: Request) -> Study:
@@ -145,23 +167,32 @@ def build(request: Request) -> Study:
     """
     plan = draft(request)
     base, root = plan.baseline, request.inputs.data_root
+    left_out, names = list(plan.left_out), list[str]()
     try:
         facts = about(base.data, root)
         for name, config in plan.configs.items():
-            _check_fit(name, config, facts, facts if config.data == base.data else about(config.data, root))
+            try:
+                _check_fit(name, config, facts, facts if config.data == base.data else about(config.data, root))
+            except UsageError as error:
+                if plan.kinds[name] != "variant" or name in plan.asked:
+                    raise
+                left_out.append(str(error))
+            else:
+                names.append(name)
     except DataError as error:
         raise UsageError(str(error)) from None
     trials = [
         _trial(n, plan.kinds[n], position, plan.deltas[n], apply(plan.configs[n], {"seed": seed}), facts)
         for seed in _seeds(request.seeds)
-        for position, n in enumerate(plan.deltas)
+        for position, n in enumerate(names)
     ]
     if not request.settings:  # with another baseline the report's figures would not compare
         trials = [replace(trial, published=_published(request, trial.variant)) for trial in trials]
     # What differs by --set is another study: their figures must not meet in one table.
     identity = hashed([flatten(apply(base, {"seed": 0})), facts.fingerprint])[:6]
     prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
-    return Study(request.name or f"{prefix}-{identity}", request.preset, base, facts, tuple(trials), request.inputs)
+    name = request.name or f"{prefix}-{identity}"
+    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out))
 
 
 def search(request: Request, objective: str) -> Study:
@@ -292,12 +323,11 @@ def _seeds(seeds: Sequence[int]) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def _varied(name: str, baseline: Config, delta: Overrides, wanted: bool) -> Config:
+def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
     try:
         return apply(baseline, delta)
     except ConfigError as error:
-        hint = "" if wanted else "; --variants can leave it out"
-        raise UsageError(f"variant {name}: {error}{hint}") from None
+        raise UsageError(f"variant {name}: {error}") from None
 
 
 def _check_fit(name: str, config: Config, facts: About, own: About) -> None:
@@ -325,7 +355,8 @@ def _fits(config: Config, facts: About) -> None:
     if "segmentation" in config.stages and wanted > facts.label_images:
         raise ConfigError(
             f"segmentation.label_images + validation_images must be at most {facts.label_images}, "
-            f"the labelled split of {dataset}, but got {segmentation.label_images} + {segmentation.validation_images}"
+            f"the labelled split of {dataset}, but got {segmentation.label_images} + {segmentation.validation_images} "
+            "(--set segmentation.label_images=...)"
         )
     if "fid" in config.stages and sampling.source == "held_out" and sampling.samples > facts.held_out_images:
         raise ConfigError(
@@ -334,7 +365,8 @@ def _fits(config: Config, facts: About) -> None:
         )
     if "fid" in config.stages and "fid_digits" in config.fid.metrics and facts.image_channels != 1:
         raise ConfigError(
-            f"fid.metrics: fid_digits is for grey images, and {dataset} has {facts.image_channels} channels"
+            f"fid.metrics: fid_digits is for grey images, and {dataset} has {facts.image_channels} channels; "
+            "--set fid.metrics=[fid] takes the Inception's features"
         )
 
 
@@ -343,9 +375,7 @@ def _distinct(names: Sequence[str], configs: Mapping[str, Config]) -> None:
     for name in names:
         twin = seen.setdefault(configs[name], name)
         if twin == BASELINE != name:
-            raise UsageError(
-                f"variant {name}: changes nothing, the baseline is already so; --variants can leave it out"
-            )
+            raise UsageError(f"variant {name}: changes nothing, the baseline is already so")
         if twin != name:
             raise UsageError(f"variant {name}: is the same as variant {twin}")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from orchestrator import interrupts, plan
 from orchestrator.conditions import Conditions
@@ -33,6 +33,7 @@ from orchestrator.preflight import look_at_data, look_at_networks, with_checkpoi
 from orchestrator.registry import Registry
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
+from trainables.claims import Claims
 from trainables.inputs import Inputs
 from trainables.store import Store
 
@@ -41,6 +42,9 @@ SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *words: Any, **settings: Any) -> None:
+        super().__init__(*words, **{"allow_abbrev": False, **settings})
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
@@ -142,7 +146,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
 def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
-        "--heat-map", type=int, nargs="*", default=HEAT_MAP_TIMESTEPS, metavar="T",
+        "--heat-map", type=int, nargs="*", metavar="T",
         help="timesteps at which each block is tried alone; none: no heat map "
         f"(default: {' '.join(map(str, HEAT_MAP_TIMESTEPS))})",
     )  # fmt: skip
@@ -255,7 +259,10 @@ def _store(args: argparse.Namespace) -> int:
     from orchestrator.artefacts import prune, show
 
     registry = Registry(_place(args).store)
-    if args.forget and not registry.forget(args.forget):
+    if args.forget is not None and (holder := Claims(registry.store).holder(f"study-{args.forget}")):
+        who = f"process {holder['pid']} on {holder['host']}"
+        raise UsageError(f"--forget: the study {args.forget} is being run by {who}")
+    if args.forget is not None and not registry.forget(args.forget):
         raise UsageError(
             f"--forget: no study {args.forget!r} in {registry.root}; it has: {', '.join(registry.studies())}"
         )
@@ -288,6 +295,8 @@ def _request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> pl
         settings |= plan.parse_settings([f"data.dataset={args.dataset}"], "--dataset")
     new = list(plan.read_variants(args.variants_file).items()) if args.variants_file else []
     new += [plan.parse_variant(text) for text in args.variant]
+    if args.data_root is not None and not str(args.data_root).strip("."):
+        raise UsageError("--data-root: must be a folder of its own, but got ''")
     data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
     request = plan.Request(
         space=space,
@@ -297,7 +306,7 @@ def _request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> pl
         new=new,
         chosen=args.variants,
         name=args.name,
-        heat_map=tuple(dict.fromkeys(args.heat_map)),
+        heat_map=args.heat_map if args.heat_map is None else tuple(dict.fromkeys(args.heat_map)),
         inputs=Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve()),
     )
     return with_checkpoint(request)

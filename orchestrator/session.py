@@ -19,7 +19,7 @@ from orchestrator.tracking import Tracking, save_pictures
 from trainables.stages import checkpoint_folder
 from trainables.store import Store
 
-SHOWN_METRICS = ("fid", "kid", "fid_digits", "miou")  # in the line that says that a trial is done
+SHOWN_METRICS = ("fid", "kid", "fid_digits", "miou", "validation_miou")  # in the line that says that a trial is done
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -43,11 +43,14 @@ class Session:
             if trial not in self.to_run:
                 self.results[trial.name] = {}
                 self.board.ended(trial, "done", "in the store")
+        made = [trial for trial in self.to_run if self._stored(trial)]
         begun = [where for trial in self.to_run if (where := self._resumes(trial))]
         parts = [f"{len(self.results)} done"] if self.results else []
         if begun:
             parts.append(f"1 {begun[0]}" if len(begun) == 1 else f"{len(begun)} resume (the first {begun[0]})")
-        parts.append(f"{len(self.to_run) - len(begun)} to run")
+        if made:
+            parts.append(f"{len(made)} in the store, to be recorded")
+        parts.append(f"{len(self.to_run) - len(begun) - len(made)} to run")
         return f"{len(self.trials)} trials: {', '.join(parts)}"
 
     @property
@@ -160,15 +163,14 @@ class Session:
 
     def _resumes(self, trial: Trial) -> str:
         """Where the trial goes on, in words; "" where it has not begun."""
-        for number, (stage, key) in enumerate(trial.stages.items()):
+        for stage, key in trial.stages.items():
             if self.store.has(stage, key):
                 continue
             checkpoints = self.store.keys(checkpoint_folder(stage, key))
             if checkpoints:
                 total = f" of {trial.config.training.train_steps:,}" if stage == "ddpm" else ""
                 return f"resumes at {stage} step {int(checkpoints[-1]):,}{total}"
-            return f"resumes before {stage}" if number else ""
-        return "resumes at its end"
+        return ""
 
 
 def _no_demand(trials: int) -> None:

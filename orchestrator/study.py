@@ -76,6 +76,8 @@ def of_generation(trial: Trial, generation: int) -> Trial:
 def _run(study: Study, place: Place, conditions: Conditions, address: str) -> int:
     with open_log(place.study(study.name)) as log:
         session = Session(study, place, log)
+        for why in study.left_out:
+            session.board.line(f"left out: {why}")
         session.board.line(f"study {study.name}: {session.summary()}")
         interrupted = session.run(replace(conditions, store=place.store), address)
         return session.close(interrupted, lambda tracking: show(study.name, place, console(), tracking))

@@ -149,8 +149,12 @@ class Tracking:
         elif found.lifecycle_stage != "active":
             raise UsageError(f"--name: the study {study.name!r} was deleted in MLflow; choose another name")
         if found.tags.get("baseline", identity) != identity:
-            raise UsageError(f"--name: the study {study.name!r} has another baseline; choose another name")
+            raise UsageError(
+                f"--name: the study {study.name!r} has another baseline or other data; choose another name"
+            )
         self.client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW}", _view(study))
+        if study.objective:
+            self.client.set_experiment_tag(found.experiment_id, "objective", study.objective)
         return str(found.experiment_id)
 
     def _start(self, trial: Trial) -> None:

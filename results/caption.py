@@ -30,7 +30,10 @@ def caption(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataFra
     elif metrics:
         yield ONE_SEED_ADVICE
     if (trials["kind"] == CONTROL).any():
-        yield "at the bottom the controls: the floor and the ceiling between which the numbers above lie"
+        yield "at the bottom the controls: without them the figures above say nothing"
+    if "scored_images" in trials and trials["scored_images"].notna().any():
+        counts = dict.fromkeys(f"{n:.0f}" for n in sorted(trials["scored_images"].dropna()))
+        yield f"miou: over {' or '.join(counts)} held-out images"
     for metric in metrics:
         yield from _published(metric, summary)
         yield from _smoke(metric, trials)

@@ -65,7 +65,8 @@ def sheet_of(summary: pd.DataFrame, trials: pd.DataFrame) -> Sheet:
         trials: as `table.load_trials` gives them.
     """
     names = set(summary.loc[summary["n"] > 0, "metric"])
-    shown = (*MAIN_METRICS, *REQUESTED_METRICS)
+    chosen_by = [m for m in METRICS if m.name == trials.attrs.get("objective")]
+    shown = (*chosen_by, *MAIN_METRICS, *REQUESTED_METRICS)
     metrics = [m for m in shown if m.name in names] or [m for m in METRICS if m.name in names]
     rows = [
         _row(variant, kind, delta, summary, trials[trials["variant"] == variant], metrics)

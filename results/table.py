@@ -82,6 +82,7 @@ METRICS = (
     Metric("miou", lower_is_better=False, digits=3),
     Metric("miou_reference", lower_is_better=False, digits=3),
     Metric("pixel_accuracy", lower_is_better=False, digits=3),
+    Metric("validation_miou", lower_is_better=False, digits=3),
     Metric("fid_digits_extrapolated", lower_is_better=True, digits=1),
     Metric("fid_extrapolated", lower_is_better=True, digits=2),
 )
@@ -102,7 +103,8 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     setting as text under `params.<dotted name>`. Runs without a variant, seed, kind and position were made by
     hand and are left out. Of several runs of one variant and seed (a study whose settings were changed) those that
     the driver tagged `superseded` are left out, then the one that started last counts: two runs of a seed are not
-    two seeds. `attrs["gpu_hour_price"]` is what an hour of a GPU costs, 0 where the study does not say.
+    two seeds. `attrs["gpu_hour_price"]` is what an hour of a GPU costs, 0 where the study does not say;
+    `attrs["objective"]` is the metric that a search maximises, "" where the study is none.
 
     Args:
         tracking_uri: MLflow's store or server, e.g. `sqlite:////absolute/path.db`.
@@ -129,6 +131,7 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     metrics = sorted(set(trials.columns) - {*TRIAL_COLUMNS, *published, *settings})
     trials = trials.reindex(columns=[*TRIAL_COLUMNS, *metrics, *published, *settings])
     trials = trials.sort_values(["position", "seed"], kind="stable", ignore_index=True)
+    trials.attrs["objective"] = experiment.tags.get("objective", "")
     trials.attrs["gpu_hour_price"] = float(experiment.tags.get("gpu_hour_price", 0.0))
     return trials
 

@@ -196,7 +196,8 @@ class Maker:
             metrics["miou_reference"] = reference_miou(counts, about.unscored_classes)
         metrics["uncertainty"] = float(np.mean(uncertainties))
         iou = dict(zip(about.class_names, result.iou, strict=True))
-        metrics |= {f"iou/{_metric_name(name)}": value for name, value in iou.items() if value is not None}
+        metrics |= {name: value for name, value in _by_class(iou).items() if value is not None}
+        metrics["scored_images"] = float(len(truth))
 
         def write(folder: Path) -> None:
             _write_json(folder / "metrics.json", metrics)
@@ -253,9 +254,13 @@ def _progress(counts: Generator[int, None, T], before: int, total: int) -> Gener
         yield Progress(before + done, total)
 
 
-def _metric_name(class_name: str) -> str:
-    """The class's name with the letters that MLflow takes."""
-    return re.sub(r"[^\w. -]", "_", class_name)
+def _by_class(iou: dict[str, float | None]) -> dict[str, float | None]:
+    """The classes' IoU under names of letters that MLflow takes, no two alike."""
+    found: dict[str, float | None] = {}
+    for number, (class_name, value) in enumerate(iou.items()):
+        name = "iou/" + re.sub(r"[^\w. -]", "_", class_name)
+        found[f"{name} {number}" if name in found else name] = value
+    return found
 
 
 def _write_json(path: Path, value: object) -> None:

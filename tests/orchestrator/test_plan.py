@@ -61,9 +61,34 @@ def test_a_variant_that_cannot_be_is_named_with_the_reason(tiny, delta, said):
         study(tiny, [("mine", delta)])
 
 
-def test_a_baseline_setting_that_makes_a_variant_void_names_the_variant(tiny):
+def test_a_variant_that_the_baseline_makes_void_is_left_out_and_named_unless_it_was_asked_for(tiny):
+    cosine = tiny | {"diffusion.beta_schedule": "cosine"}
+    (why,) = study(cosine).left_out
+    assert why.startswith("variant cosine: changes nothing")
+    assert "cosine" not in {t.variant for t in study(cosine).trials}
+    assert not study(tiny).left_out
     with pytest.raises(UsageError, match="variant cosine: changes nothing"):
-        study(tiny | {"diffusion.beta_schedule": "cosine"})
+        study(cosine, chosen=["cosine"])
+
+
+def test_a_configuration_that_the_data_are_too_few_for_is_left_out_unless_it_was_asked_for(tiny):
+    many = tiny | {"segmentation.validation_images": 30}
+    (why,) = [why for why in study(many, space=SEGMENTATION).left_out if "more_labels" in why]
+    assert "at most 200" in why
+    with pytest.raises(UsageError, match="variant more_labels"):
+        study(many, space=SEGMENTATION, chosen=["more_labels"])
+
+
+def test_a_heat_map_beyond_the_last_timestep_is_refused_and_the_usual_one_is_cut(tiny):
+    short = tiny | {"diffusion.timesteps": 300}
+    with pytest.raises(UsageError, match="--heat-map: must be timesteps from 0 to 299, but got 300"):
+        study(short, space=SEGMENTATION, chosen=["by_image"], heat_map=[10, 300])
+    cells = [
+        t.config.segmentation.timesteps
+        for t in study(short, space=SEGMENTATION, heat_map=None).trials
+        if t.kind == "probe"
+    ]
+    assert set(cells) == {(10,), (50,), (150,), (250,)}
 
 
 @pytest.mark.parametrize("name", ["baseline", "adagn", "untrained", "a/b", "", "-x", "ü"])

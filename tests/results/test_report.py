@@ -104,7 +104,7 @@ def test_the_caption_says_what_the_arrows_intervals_and_controls_are() -> None:
     text = _console(_study())
     assert "↓ lower is better, ↑ higher is better" in text
     assert "[its 95 % interval]" in text  # not eaten as markup
-    assert "the floor and the ceiling" in text
+    assert "at the bottom the controls" in text
 
 
 @pytest.mark.parametrize("width", [120, 80])

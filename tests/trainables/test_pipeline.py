@@ -50,7 +50,8 @@ TINY: Overrides = {
 }
 FID = {"fid_digits", "fid_digits_half", "fid_digits_extrapolated", "fid_digits_repeats_sd", "samples"}
 CLASSES = ["background", *map(str, range(10))]
-SEGMENTATION = {"miou", "validation_miou", "pixel_accuracy", "uncertainty", *(f"iou/{name}" for name in CLASSES)}
+SEGMENTATION = {"miou", "validation_miou", "pixel_accuracy", "scored_images", "uncertainty"}
+SEGMENTATION |= {f"iou/{name}" for name in CLASSES}
 STAGES = ["ddpm", "samples", "reference", "fid", "segmentation"]
 
 

@@ -96,6 +96,7 @@ class Listing:
         square: images and masks must be square, but need not be of one size; else a mask has its image's size.
         ignore_index: the mask value that is no class.
         unscored_classes: trained on, but no part of the mIoU.
+        unread: pairs of the DDPM's images, whose masks nothing reads: they are looked at like the others.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Listing:
     ignore_index: int = VOID
     unscored_classes: tuple[int, ...] = ()
     offenders: Offenders = field(default_factory=Offenders)
+    unread: list[Pair] = field(default_factory=list)
 
     @property
     def pairs(self) -> list[Pair]:
@@ -308,7 +310,7 @@ def _check_heads(listing: Listing) -> int:
             modes.add(mode)
             if listing.square and len(set(sizes[path])) > 1:
                 raise Unusable(f"is {_by(sizes[path])} pixels; images must be square")
-    for pair in listing.pairs:
+    for pair in listing.pairs + listing.unread:
         with listing.offenders.of(pair.mask):
             size = mask_size(pair.mask)
             if listing.square and len(set(size)) > 1:
@@ -341,6 +343,11 @@ def _decoded(listing: Listing, channels: int, size: int) -> Arrays:
         images([pair.image for pair in held_out]),
         masks(held_out),
     )
+    for pair in listing.unread:
+        with listing.offenders.of(pair.mask):
+            _named_only(read_mask(pair.mask), listing)
+    if not listing.offenders and (found.label_masks == listing.ignore_index).all():
+        listing.offenders.add(listing.folder, "no mask of the label pool holds a class")
     listing.refuse()
     return found
 
@@ -395,7 +402,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise Unusable("is missing") from None
     except BROKEN as error:
-        raise Unusable(f"cannot be read: {_one_line(error).replace(str(path), 'the file')}") from None
+        raise Unusable(f"cannot be read: {_one_line(error).replace(repr(str(path)), 'it')}") from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 

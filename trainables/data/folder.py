@@ -47,10 +47,8 @@ def _listing(root: Path | None) -> Listing:
 
     images = files.images_in(folder / "images", listing.offenders)
     train, labels, held_out = _named(split_files, images, listing) if given else _drawn(images, listing)
-    for stem in () if given else train:  # an image without a mask is a mistake unless a file says that it has none
-        mask = _pair(folder, images[stem], listing).mask
-        if not mask.exists():
-            listing.offenders.add(mask, "is missing")
+    if not given:  # a mask that is missing or broken is a mistake, unless a file says that nothing reads it
+        listing.unread = [_pair(folder, images[stem], listing) for stem in train]
     listing.train = [images[stem] for stem in train]
     listing.labels = [_pair(folder, images[stem], listing) for stem in labels]
     listing.held_out = [_pair(folder, images[stem], listing) for stem in held_out]
