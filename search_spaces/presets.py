@@ -76,6 +76,25 @@ def quick_segmentation() -> Config:
     return quick().model_copy(update={"stages": ("segmentation",)})
 
 
+def own() -> Config:
+    """Segmentation of one's own images at 32x32, on two CPU cores or a GPU: 125 of them or more."""
+    return Config(
+        stages=("segmentation",),
+        data=Data(dataset="folder", image_size=32),
+        unet=UNet(base_channels=32, channel_mults=(1, 2, 4), blocks_per_level=1, attention_resolutions=(8,)),
+        diffusion=Diffusion(timesteps=1000, beta_schedule="linear"),
+        training=Training(
+            train_steps=1500,
+            batch_size=32,
+            learning_rate=1e-3,
+            warmup_steps=100,
+            final_learning_rate=0.05,
+            ema_decay=0.995,
+        ),
+        segmentation=Segmentation(blocks=(5, 6, 7), label_images=20, validation_images=5),
+    )
+
+
 def bedroom() -> Config:
     """The study's last check: Bedroom-28 with the features of guided-diffusion's LSUN model. For a GPU."""
     return Config(
@@ -113,5 +132,6 @@ ABLATIONS: dict[str, Callable[[], Config]] = {"quick": quick, "paper": paper, "v
 SEGMENTATION: dict[str, Callable[[], Config]] = {
     "quick": quick_segmentation,
     "paper": paper_segmentation,
+    "own": own,
     "bedroom": bedroom,
 }

@@ -34,6 +34,13 @@ CONFIGURATIONS: dict[str, dict[str, Overrides]] = {
         "fine_blocks": {"segmentation.blocks": (8, 9)},
         **CLASSIFIER,
     },
+    "own": {
+        "baseline": {},
+        "more_labels": {"segmentation.label_images": 60},
+        "coarse_blocks": {"segmentation.blocks": (5, 6)},
+        "fine_blocks": {"segmentation.blocks": (6, 7)},
+        **CLASSIFIER,
+    },
     "bedroom": {
         "baseline": {},
         "few_labels": {"segmentation.label_images": 20},
