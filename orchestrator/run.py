@@ -146,7 +146,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
 def _add_segmentation(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
-        "--heat-map", type=int, nargs="*", metavar="T",
+        "--heat-map", type=int, nargs="*", default=None, metavar="T",
         help="timesteps at which each block is tried alone; none: no heat map "
         f"(default: {' '.join(map(str, HEAT_MAP_TIMESTEPS))})",
     )  # fmt: skip

@@ -127,3 +127,11 @@ def test_data_that_are_not_there_are_refused_with_the_places_where_they_were_exp
     assert "--data-root" in first
     assert [place.strip() for place in places] == [f"{tmp_path}/not-there/voc", f"{tmp_path}/not-there"]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_usual_heat_map_is_a_part_of_a_segmentation_study_unless_it_is_waived(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["segmentation", "--dry-run", "--variants", "by_image"]) == 0
+    assert "block5-t800-seed0" in capsys.readouterr().out
+    assert main(["segmentation", "--dry-run", "--variants", "by_image", "--heat-map"]) == 0
+    assert "block5" not in capsys.readouterr().out
