@@ -37,7 +37,7 @@ from trainables.claims import Claims
 from trainables.inputs import Inputs
 from trainables.store import Store
 
-USAGE_ERROR = 2
+OK, USAGE_ERROR = 0, 2
 SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 
 
@@ -77,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_place(study)
         if space is SEGMENTATION:
             _add_segmentation(study)
+    check = commands.add_parser("check", help="look for what would fail later, on every node of the Ray cluster")
+    check.set_defaults(command=_check, space=ABLATIONS, checkpoint=None, heat_map=())
+    _add_study(check, ABLATIONS)
+    _add_limits(check)
+    _add_place(check)
     search = commands.add_parser("search", help="let Optuna look for the best configuration, point by point")
     search.set_defaults(
         command=_search, checkpoint=None, heat_map=(), variants=[plan.BASELINE], variant=[], variants_file=None
@@ -192,6 +197,17 @@ def _run(args: argparse.Namespace) -> int:
 
     conditions = Conditions(study.inputs, place.store, resources, limits, args.gpu_hour_price)
     return run(study, place, conditions, args.fresh, args.address)
+
+
+def _check(args: argparse.Namespace) -> int:
+    check_address(args.address)
+    request, resources = _request(args, args.space, args.seeds), _resources(args)
+    study, place = _checked(args, request, _place(args), plan.build)
+    from orchestrator.check import check, show
+
+    found = check(study, place, resources, args.address, thorough=True)
+    show(found)
+    return OK if all(finding.ok for finding in found) else USAGE_ERROR
 
 
 def _search(args: argparse.Namespace) -> int:

@@ -27,7 +27,8 @@ class Session:
     """One run of the command: turns what the trials say into what is shown and recorded."""
 
     def __init__(self, study: Study, place: Place, log: TextIO) -> None:
-        self.study, self.folder, self.store = study, place.study(study.name), Store(place.store)
+        self.study, self.place = study, place
+        self.folder, self.store = place.study(study.name), Store(place.store)
         self.tracking, self.board = _tracking(study, place), Board(study.trials, log)
         self.trials = list(study.trials)
         self.results: dict[str, Mapping[str, Any]] = {}
@@ -70,13 +71,18 @@ class Session:
         return self.scheduled(run, conditions.resources, address)
 
     def scheduled(self, run: Callable[[], None], resources: Resources, address: str) -> bool:
-        """Calls `run` with Ray at hand and the board on the screen; whether the person stopped it."""
+        """Calls `run` with Ray at hand and the board on the screen; whether the person stopped it.
+
+        Raises:
+            UsageError: a node of the cluster that cannot do its part, and why.
+        """
         interrupted = False
         try:
             with self.board:
                 interrupts.check()
                 start_ray(address, resources)
                 interrupts.listen()  # again: Ray sets a handler of its own
+                self._refuse_unfit(resources)
                 self._demand = partial(demand, address, resources)
                 self._demand(len(self.to_run))
                 run()
@@ -92,6 +98,13 @@ class Session:
             if trial.name not in self.results and trial.name not in self.failures:
                 self._unfinished(trial, interrupted)
         return interrupted
+
+    def _refuse_unfit(self, resources: Resources) -> None:
+        from orchestrator.check import look  # only now: it imports Ray
+
+        unfit = [f"{f.node}, {f.what}: {f.detail}" for f in look(self.study, self.place, resources) if not f.ok]
+        if unfit:
+            raise UsageError("\n  ".join(["the Ray cluster cannot run this study:", *unfit]))
 
     def add(self, trial: Trial) -> None:
         """Takes in a trial that the plan did not know: a point of a search."""
