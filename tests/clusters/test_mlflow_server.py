@@ -1,0 +1,211 @@
+"""MLflow's server as the head of a cluster starts it: who gets in, what is kept, what happens when it dies.
+
+The server and its clients share a network of their own that has loopback only; 127.0.0.2 stands for the head's address
+inside the cluster. This file, run as a script in there, does it all once and prints what it saw.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "clusters" / "mlflow-server.sh"
+ADDRESSES = ("127.0.0.1", "127.0.0.2")
+PORT = "5077"
+PATHS = (
+    "/",
+    "/api/2.0/mlflow/experiments/search?max_results=1",
+    "/ajax-api/2.0/mlflow/experiments/search?max_results=1",
+)
+RESTART_LIMIT_S = 60.0
+
+
+def status(address, path, password=None, host=None):
+    """The HTTP status that a client is answered with, 0 where nobody answers."""
+    request = urllib.request.Request(f"http://{address}:{PORT}{path}")
+    if password is not None:
+        request.add_header("Authorization", f"Basic {base64.b64encode(f'admin:{password}'.encode()).decode()}")
+    if host is not None:
+        request.add_header("Host", host)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def processes(home):
+    """The command lines of the living processes that were started for `home`, by process id."""
+    found = {}
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has just ended, or is another user's
+            if f"HOME={home}\0".encode() in environ.read_bytes() and environ.parent.name != str(os.getpid()):
+                found[int(environ.parent.name)] = (
+                    (environ.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                )
+    return found
+
+
+def run(word):
+    return subprocess.run([SCRIPT, word], capture_output=True, text=True, check=False, timeout=200)
+
+
+def scenario(home):
+    """Everything, once; what was seen."""
+    folder, seen = home / "ablations" / "mlflow", {}
+    try:
+        started = run("start")
+        seen["start"] = [started.returncode, started.stdout, started.stderr]
+        if started.returncode:
+            return seen
+        password = (folder / "password").read_text()
+        seen["answers"] = {address: answers(address, password) for address in ADDRESSES}
+        seen["modes"] = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+        shown = [
+            started.stdout + started.stderr,
+            *processes(home).values(),
+            *(log.read_text() for log in folder.glob("log-*")),
+        ]
+        seen["shown"] = any(password in text for text in shown)
+        seen["client"] = client()
+        seen["artifacts"] = sorted(path.name for path in (folder / "artifacts").rglob("*.txt"))
+        seen["restarted"] = killed_and_back(home, password)
+        seen["found_again"] = client()
+    finally:
+        stopped = run("stop")
+        seen["stop"] = [stopped.returncode, stopped.stderr]
+    seen["left"] = list(processes(home).values())
+    seen["status"] = run("status").returncode
+    return seen
+
+
+def answers(address, password):
+    return {
+        "health": status(address, "/health"),
+        "nobody": [status(address, path) for path in PATHS],
+        "wrong password": [status(address, path, "wrong") for path in PATHS],
+        "password": [status(address, path, password) for path in PATHS],
+        "through a tunnel": [status(address, path, password, "localhost:7777") for path in PATHS],
+        "foreign name": [status(address, path, password, "evil.example") for path in PATHS],
+        "foreign name, no password": [status(address, path, host="evil.example") for path in PATHS],
+    }
+
+
+def client():
+    """The experiments that a client finds that has no settings but the file that `start` has written."""
+    from mlflow import MlflowClient
+
+    mlflow = MlflowClient(f"http://127.0.0.2:{PORT}")
+    if mlflow.get_experiment_by_name("a study") is None:
+        run = mlflow.create_run(mlflow.create_experiment("a study"))
+        mlflow.log_text(run.info.run_id, "a picture", "picture.txt")
+    return sorted(experiment.name for experiment in mlflow.search_experiments())
+
+
+def killed_and_back(home, password):
+    """Whether both servers answer again: one whose worker was killed, and one that left its worker behind."""
+    before = processes(home)
+    workers = [pid for pid, line in before.items() if "uvicorn" in line and f"--host {ADDRESSES[0]} " in line]
+    parents = [pid for pid, line in before.items() if "mlflow server" in line and f"--host {ADDRESSES[1]} " in line]
+    for pid in workers + parents:
+        os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + RESTART_LIMIT_S
+    back = set()
+    while len(back) < len(ADDRESSES) and time.monotonic() < end:
+        time.sleep(0.5)
+        servers = {pid: line for pid, line in processes(home).items() if "uvicorn" in line}
+        # A new one beside an old one has no port, and what answers is the old one.
+        of = {a: [pid in before for pid, line in servers.items() if f"--host {a} " in line] for a in ADDRESSES}
+        back = {a for a in ADDRESSES if of[a] == [False] and status(a, "/", password) == 200}
+    return [len(workers), len(parents), sorted(back)]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    pytest.importorskip("flask_wtf", reason="MLflow's basic-auth needs mlflow[auth]")
+    offline = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    if not shutil.which("ip") or subprocess.run([*offline, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make a network namespace")
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "ABLATION_MLFLOW_ADDRESS": ADDRESSES[1],
+        "MLFLOW_PORT": PORT,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    answer = subprocess.run(
+        [*offline, sys.executable, __file__, str(home)],
+        capture_output=True, text=True, check=False, timeout=250, env=environment,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_it_starts_and_says_where(seen):
+    code, out, err = seen["start"]
+    assert (code, err) == (0, "")
+    for address in ADDRESSES:
+        assert f"http://{address}:{PORT}" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_without_the_password_there_is_nothing(seen, address):
+    answers = seen["answers"][address]
+    assert answers["health"] == 200
+    assert answers["nobody"] == answers["wrong password"] == [401] * len(PATHS)
+    assert answers["password"] == answers["through a tunnel"] == [200] * len(PATHS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_foreign_name_is_refused_with_and_without_the_password(seen, address):
+    answers = seen["answers"][address]
+    assert answers["foreign name"] == [403] * len(PATHS)
+    assert answers["foreign name, no password"] == [403] * len(PATHS)
+
+
+@pytest.mark.slow
+def test_only_the_owner_may_read_what_it_keeps_and_the_password_is_shown_nowhere(seen):
+    assert {"password", "flask_key", "mlflow.db", "basic_auth.db"} <= set(seen["modes"])
+    assert {name: oct(mode) for name, mode in seen["modes"].items() if mode & 0o077} == {}
+    assert seen["shown"] is False
+
+
+@pytest.mark.slow
+def test_a_client_on_the_head_needs_no_settings(seen):
+    assert seen["client"] == ["Default", "a study"]
+    assert seen["artifacts"] == ["picture.txt"]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_comes_back_with_all_that_it_had(seen):
+    assert seen["restarted"] == [1, 1, list(ADDRESSES)]
+    assert seen["found_again"] == ["Default", "a study"]
+
+
+@pytest.mark.slow
+def test_stop_leaves_nothing_running(seen):
+    assert seen["stop"] == [0, ""]
+    assert seen["left"] == []
+    assert seen["status"] == 1
+
+
+if __name__ == "__main__":
+    print(json.dumps(scenario(Path(sys.argv[1]))))
