@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trainables.config import Data
-from trainables.data import digits as dataset
+from trainables.data import load as load_data
 from trainables.evaluation import digits_classifier
 from trainables.evaluation.digits_classifier import FEATURES, HERE, DigitsClassifier, train
 
@@ -89,7 +89,7 @@ def test_distance_grows_with_noise_and_real_images_are_nearest(model: DigitsClas
 
 
 def test_the_classifier_never_saw_the_images_that_the_pipeline_holds_out() -> None:
-    data = dataset.load(Data(image_size=16))
+    data = load_data(Data(image_size=16))
     for part, images in ((train.TRAINING, data.train), (train.HELD_OUT, data.held_out)):
         torch.testing.assert_close(train.as_images(train.digits(part)[0], 16), images / 127.5 - 1)
 
