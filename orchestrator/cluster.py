@@ -32,7 +32,6 @@ def set_environment() -> None:
 
 def start_ray(address: str, resources: Resources) -> None:
     """Joins the Ray cluster at `address`; "local" starts one of our own on this machine, whatever else runs here."""
-    set_environment()
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator import interrupts, plan
+from orchestrator.cluster import set_environment
 from orchestrator.conditions import Conditions
 from orchestrator.devices import Limits, Resources, cpus, gpus
 from orchestrator.errors import UsageError
@@ -240,6 +241,7 @@ def _checked(
     if args.store:
         place = replace(place, store=check_store(args.store))
     check_storage(args.storage)
+    set_environment()  # before anything imports Ray, which reads it then
     return study, place
 
 

@@ -99,16 +99,17 @@ class Maker:
         wanted, images = self.config.fid.reference_images, self.data.train
         if 0 < wanted < len(images):
             images = images[torch.randperm(len(images), generator=generator(0, "reference"))[:wanted]]
-        features = yield from self._extracted(images, 0, len(images))
+        features = yield from self._extracted(self._networks(), images, 0, len(images))
         reference = fid.Reference.of(features, self.config.fid.metrics)
         return reference.save
 
     def _fid(self, checkpoints: Checkpoints) -> Making:
         samples = torch.from_numpy(np.load(self.artefacts["samples"] / "samples.npy"))
         reference = fid.Reference.load(self.artefacts["reference"].folder)
-        metrics, repeats = self.config.fid.metrics, []
+        metrics, networks, repeats = self.config.fid.metrics, self._networks(), []
         for repeat, images in enumerate(samples):
-            features = yield from self._extracted(images, repeat * len(images), samples.shape[0] * samples.shape[1])
+            total = samples.shape[0] * samples.shape[1]
+            features = yield from self._extracted(networks, images, repeat * len(images), total)
             repeats.append(fid.distances(metrics, features, reference, self.config.seed))
         values = {name: [repeat[name] for repeat in repeats] for name in repeats[0]}
         # Repeats of one model are averaged, not taken for replicates: their spread is the sampling's alone.
@@ -122,9 +123,13 @@ class Maker:
 
         return write
 
-    def _extracted(self, images: Tensor, before: int, total: int) -> Generator[Progress, None, dict[str, fid.Features]]:
+    def _networks(self) -> dict[str, fid.Extractor]:
+        return fid.extractors(self.config.fid.metrics, self.device)
+
+    def _extracted(
+        self, networks: dict[str, fid.Extractor], images: Tensor, before: int, total: int
+    ) -> Generator[Progress, None, dict[str, fid.Features]]:
         """Progress, `before` of `total` images being done already; returns the features of `images`."""
-        networks = fid.extractors(self.config.fid.metrics, self.device)
         return (yield from _progress(fid.extracted(networks, images.to(self.device)), before, total))
 
     def _segmentation(self, checkpoints: Checkpoints) -> Making:
