@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayActorError, WorkerCrashedError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
@@ -127,7 +128,7 @@ class _Listener(tune.Callback):
         ours = self._ours(trial)
         silent_s = time.monotonic() - self.heard[ours.name]
         stalled = silent_s >= self.limits.stall_limit_s
-        why = f"stalled: no record for {self.limits.stall_limit_s:g} s" if stalled else _last_line(trial)
+        why = f"stalled: no record for {self.limits.stall_limit_s:g} s" if stalled else _loss(trial)
         attempts = self.attempts[ours.name]
         self.events.failed(ours, f"{why}; {attempts} attempts" if attempts > 1 else why)
 
@@ -152,11 +153,10 @@ def _name(trial: TuneTrial) -> str:
     return str(trial.config["spec"]["name"])
 
 
-def _last_line(trial: TuneTrial) -> str:
-    """Why Ray lost the worker, in one line."""
-    path = trial.error_file
-    text = Path(path).read_text(errors="replace") if path and Path(path).exists() else ""
-    if "ActorDiedError" in text or "ActorUnavailableError" in text or "WorkerCrashedError" in text:
+def _loss(trial: TuneTrial) -> str:
+    """Why Ray lost the trial's worker, in one line."""
+    error = trial.get_pickled_error()
+    if isinstance(error, RayActorError | WorkerCrashedError):
         return "the worker was lost: killed, out of memory, or its node is gone"
-    said = [line.strip() for line in text.splitlines() if line.strip()]
+    said = [line.strip() for line in str(error or trial.get_error() or "").splitlines() if line.strip()]
     return said[-1] if said else "the worker ended without a word"

@@ -58,14 +58,16 @@ def _run(spec: dict[str, Any], report: Any) -> None:
     trial = run_trial(config, store, spec["device"], spec["checkpoint_interval_s"], inputs, spec["gpus"])
     for record in trial:
         now = time.monotonic()
-        if now - armed > ARM_INTERVAL_S:
-            _arm(spec["stall_limit_s"])
-            armed = now
         says = record.metrics or record.history or record.note or record.result or record.stage != stage
-        if says or now - reported > REPORT_INTERVAL_S:
+        told = says or now - reported > REPORT_INTERVAL_S
+        if told:
+            faulthandler.cancel_dump_traceback_later()  # until the driver has heard it, the silence is the driver's
             figures = record.result["metrics"] if record.result else {}  # a searcher reads its objective there
             report(asdict(record) | figures)
             stage, reported = record.stage, now
+        if told or now - armed > ARM_INTERVAL_S:
+            _arm(spec["stall_limit_s"])
+            armed = now
 
 
 def _arm(stall_limit_s: float) -> None:
