@@ -2,6 +2,7 @@
 # make ablations   the study of the variants; ARGS="--seeds 0 1 2" is passed on
 # make ui          MLflow's page of all studies
 # make test        lint, types and the tests; make test-all adds the slow ones
+# make cluster-test   clusters of namespaces and processes on this machine, as root; nothing leaves it
 # make soak        kills workers and drivers at random times, ROUNDS studies of each, and compares the figures
 
 PYTHON ?= python3
@@ -10,7 +11,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 ROUNDS ?= 20
 
-.PHONY: setup ablations ui lint test test-all soak clean
+# A network with loopback only, and processes that end with the command.
+ALONE := unshare --net --pid --fork --mount-proc --kill-child sh -c 'ip link set lo up && exec "$$@"' sh
+
+.PHONY: setup ablations ui lint test test-all cluster-test soak clean
 
 setup: $(VENV)/.done
 
@@ -33,10 +37,15 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not cluster" $(ARGS)
 
 test-all: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not cluster" $(ARGS)
+
+cluster-test: setup
+	@[ "$$(id -u)" = 0 ] || { echo "make cluster-test makes namespaces and must be run by root" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,cluster]"
+	$(ALONE) $(BIN)/python -m pytest -m cluster -s $(ARGS)
 
 soak: setup
 	ABLATION_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/orchestrator/test_faults.py -k killed -s --timeout 7200

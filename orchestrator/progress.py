@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from orchestrator.plan import Trial
 from orchestrator.screen import console
 
 LINE_INTERVAL_S = 15.0  # between plain lines about a running trial
+FRAME_LINES = 6  # of the live table: title, head, borders and what is not shown
+MATTERS = ("running", "FAILED", "stopped", "waiting", "done")  # most, where the screen has no room for all
 STYLES = {"waiting": "dim", "running": "cyan", "done": "green", "FAILED": "bold red", "stopped": "yellow"}
 STAGE_NAMES = {
     "ddpm": "training",
@@ -153,9 +156,19 @@ class Board:
             table.add_column("trial", no_wrap=True, min_width=max(map(len, self.states), default=0))
             for heading in ("status", "stage", "", "loss", "time", "left"):
                 table.add_column(heading, justify="right" if heading in ("loss", "time", "left") else "left")
-            for state in self.states.values():
+            shown, left_out = self._shown()
+            for state in shown:
                 table.add_row(*self._cells(state, now), style="dim" if state.status == "waiting" else "")
+            if left_out:
+                table.caption = "not shown: " + ", ".join(f"{count} {status}" for status, count in left_out.items())
             return table
+
+    def _shown(self) -> tuple[list[State], Counter[str]]:
+        """The trials that the screen has room for, in the plan's order, and how many others there are by status."""
+        room = max(1, self.console.size.height - FRAME_LINES)
+        by_weight = sorted(self.states.values(), key=lambda s: (MATTERS.index(s.status), -(s.ended or 0.0)))
+        chosen = {state.trial.name for state in by_weight[:room]}
+        return [s for name, s in self.states.items() if name in chosen], Counter(s.status for s in by_weight[room:])
 
     def _cells(self, state: State, now: float) -> list[str | Text | ProgressBar]:
         running, left = state.status == "running", state.left_s(now)

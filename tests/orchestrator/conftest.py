@@ -2,8 +2,12 @@
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +15,18 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+# What Ray asks of a file that is not `ray up`'s.
+NOTHING = {
+    "file_mounts_sync_continuously": False,
+    **{name: {} for name in ("auth", "docker", "file_mounts")},
+    **{
+        name: []
+        for name in (
+            "cluster_synced_files", "initialization_commands", "setup_commands", "head_setup_commands",
+            "worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands",
+        )
+    },
+}  # fmt: skip
 COMMAND = [sys.executable, "-m", "orchestrator.run"]
 MARK = "ABLATION_TEST_MARK"
 
@@ -80,7 +96,77 @@ class Command:
         return os.environ | self.environment | {MARK: self.mark}
 
 
+class Server:
+    """A lean MLflow server on loopback that can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        words = ["--host", "127.0.0.1", "--port", str(self.port), "-w", "1"]
+        words += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        words += ["--artifacts-destination", str(self.folder)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *words],
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1).read()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        pytest.fail("the MLflow server did not start")
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """An MLflow server that has started."""
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
 @pytest.fixture(scope="session")
 def commands(tiny_words):
     """Makes commands of the tiny study on a storage folder."""
     return lambda storage, *more, name="ablations": Command(storage, [*tiny_words, *more], name)
+
+
+@pytest.fixture(scope="session")
+def autoscaling():
+    """Makes the file of an autoscaler whose nodes are processes of this machine."""
+    return scaled
+
+
+def scaled(
+    name: str, resources: dict[str, float], at_most: int, head: dict[str, float], idle_minutes: float = 1
+) -> dict[str, object]:
+    return NOTHING | {
+        "cluster_name": "test",
+        "max_workers": at_most,
+        "provider": {
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            "ray.head.default": {"resources": head, "node_config": {}, "max_workers": 0},
+            name: {"resources": resources, "node_config": {}, "max_workers": at_most},
+        },
+        "idle_timeout_minutes": idle_minutes,
+        "upscaling_speed": 1.0,
+    }

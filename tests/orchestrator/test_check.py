@@ -32,44 +32,14 @@ from trainables.inputs import Inputs
 
 ON_CPU = Resources(1, 0)
 
-# What Ray asks of an autoscaler's file that is not `ray up`'s; its nodes would be processes of this machine.
-SCALES = {
-    "cluster_name": "test",
-    "max_workers": 2,
-    "provider": {
-        "type": "external",
-        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
-        "use_node_id_as_ip": True,
-        "disable_node_updaters": True,
-        "disable_launch_config_check": True,
-    },
-    "head_node_type": "ray.head.default",
-    "available_node_types": {
-        "ray.head.default": {"resources": {"CPU": 8, "GPU": 8}, "node_config": {}, "max_workers": 0},
-        "gpu": {"resources": {"CPU": 4, "GPU": 1}, "node_config": {}, "max_workers": 2},
-    },
-    "idle_timeout_minutes": 1,
-    "upscaling_speed": 1.0,
-    "file_mounts_sync_continuously": False,
-    "auth": {},
-    "docker": {},
-    "file_mounts": {},
-    "cluster_synced_files": [],
-    "initialization_commands": [],
-    "setup_commands": [],
-    "head_setup_commands": [],
-    "worker_setup_commands": [],
-    "head_start_ray_commands": [],
-    "worker_start_ray_commands": [],
-}
-
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(autoscaling):
     """A joined cluster of 1 and 2 CPUs whose autoscaler may add nodes with a GPU."""
     folder = tempfile.mkdtemp(prefix="check-", dir="/tmp")  # a socket's path must be short
     file = Path(folder, "scales.yaml")
-    file.write_text(yaml.safe_dump(SCALES))
+    scales = autoscaling("gpu", {"CPU": 4, "GPU": 1}, at_most=2, head={"CPU": 8, "GPU": 8})
+    file.write_text(yaml.safe_dump(scales))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_FAKE_CLUSTER", "1")

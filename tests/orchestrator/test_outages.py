@@ -3,12 +3,9 @@
 import os
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -31,58 +28,21 @@ def wait_until(condition, command, seconds=120.0):
         time.sleep(0.1)
 
 
-class Server:
-    """A lean MLflow server on loopback that can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        words = ["--host", "127.0.0.1", "--port", str(self.port), "-w", "1"]
-        words += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
-        words += ["--artifacts-destination", str(self.folder)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *words],
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=1).read()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        pytest.fail("the MLflow server did not start")
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def test_the_tracking_server_dies_and_comes_back(commands, tmp_path):
-    server = Server(tmp_path)
+def test_the_tracking_server_dies_and_comes_back(commands, server, tmp_path):
+    command = lasting(commands(tmp_path / "runs", "--variants", "baseline", "--tracking-uri", server.uri))
+    process = command.start()
+    wait_until(lambda: "baseline-seed0: training" in command.text(), command)
+    server.kill()
+    time.sleep(5)
     server.start()
-    try:
-        command = lasting(commands(tmp_path / "runs", "--variants", "baseline", "--tracking-uri", server.uri))
-        process = command.start()
-        wait_until(lambda: "baseline-seed0: training" in command.text(), command)
-        server.kill()
-        time.sleep(5)
-        server.start()
-        assert process.wait(200) == 0, command.text()
-        client = MlflowClient(server.uri)
-        (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
-        runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-        assert {run.info.status for run in runs.values()} == {"FINISHED"}
-        assert len(runs) == 4
-        steps = [m.step for m in client.get_metric_history(runs["baseline-seed0"].info.run_id, "loss")]
-        assert steps == list(range(2, STEPS + 1, 2))
-    finally:
-        server.kill()
+    assert process.wait(200) == 0, command.text()
+    client = MlflowClient(server.uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert len(runs) == 4
+    steps = [m.step for m in client.get_metric_history(runs["baseline-seed0"].info.run_id, "loss")]
+    assert steps == list(range(2, STEPS + 1, 2))
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the node's processes in /proc")

@@ -41,6 +41,21 @@ def test_a_running_trial_shows_stage_loss_and_time_left(board):
     assert "waiting" in text
 
 
+def test_a_screen_without_room_for_all_shows_what_runs_and_has_failed(board):
+    board, _, trials = board
+    board.console = Console(width=120, height=progress.FRAME_LINES + 3, file=io.StringIO())
+    for trial in trials[:2]:
+        board.started(trial)
+        board.ended(trial, "done", "")
+    board.started(trials[-1])
+    board.started(trials[-2])
+    board.ended(trials[-2], "FAILED", "no memory")
+    text = rendered(board)
+    assert [line.split()[1] for line in text.splitlines() if "-seed" in line] == [t.name for t in trials[2:]]
+    assert "not shown: 2 done" in text
+    assert len(text.splitlines()) <= progress.FRAME_LINES + 3
+
+
 def test_the_time_left_follows_the_work_that_is_left(board):
     board, clock, (first, *_) = board
     board.started(first)
