@@ -8,8 +8,9 @@ from typing import Any
 
 from orchestrator.devices import Resources, cpus, gpus
 
-# Set before Ray is imported. Its memory monitor ends the whole study where one trial should fail; its own progress
-# and loggers would say everything twice; usage statistics are not ours to send.
+# Set before Ray and MLflow are imported. Ray's memory monitor ends the whole study where one trial should fail; its own
+# progress and loggers would say everything twice, and MLflow prints an address for each run; usage statistics are not
+# ours to send.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",
@@ -21,11 +22,13 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # our records on the way have no objective
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
 def set_environment() -> None:
-    """Sets what Ray reads while it is imported and in its workers; what the person has set stays."""
+    """Sets what Ray and MLflow read while they are imported, and Ray in its workers; what the person has set stays."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 

@@ -54,6 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """The exit code of the command that `words` ask for."""
     try:
         interrupts.listen()
+        set_environment()  # before anything imports Ray or MLflow, which read it then
         args = _parser().parse_args(words)
         code: int = args.command(args)
         return code
@@ -241,7 +242,6 @@ def _checked(
     if args.store:
         place = replace(place, store=check_store(args.store))
     check_storage(args.storage)
-    set_environment()  # before anything imports Ray, which reads it then
     return study, place
 
 

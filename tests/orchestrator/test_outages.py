@@ -41,6 +41,7 @@ def test_the_tracking_server_dies_and_comes_back(commands, server, tmp_path):
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert len(runs) == 4
+    assert "View experiment" not in command.text()  # as MLflow's client says for each run
     steps = [m.step for m in client.get_metric_history(runs["baseline-seed0"].info.run_id, "loss")]
     assert steps == list(range(2, STEPS + 1, 2))
 
