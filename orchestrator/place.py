@@ -57,9 +57,15 @@ def check_address(address: str) -> None:
     """
     if address in ("local", "auto"):
         return
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        # Ray's client would move the scheduler to the head and leave what it tells us behind.
+        raise UsageError(
+            "--address: a study's driver runs on the cluster's head and outlives this machine: give the command with "
+            f"--address auto to `ray exec --tmux` or `ray job submit` (docs/cluster.md), in place of {address}"
+        )
+    host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdigit():
-        raise UsageError(f"--address: must be local, auto, HOST:PORT or ray://HOST:PORT, but got {address!r}")
+        raise UsageError(f"--address: must be local, auto or HOST:PORT, but got {address!r}")
     try:
         socket.create_connection((host, int(port)), timeout=3).close()
     except (OSError, OverflowError) as error:

@@ -51,7 +51,7 @@ def refused(words, capsys) -> str:
         (["--gpus-per-trial", "nan"], "--gpus-per-trial"),
         (["--address", "foo"], "HOST:PORT"),
         (["--address", "127.0.0.1:1"], "no Ray cluster answers"),
-        (["--address", "ray://127.0.0.1:1"], "no Ray cluster answers"),
+        (["--address", "ray://127.0.0.1:1"], "`ray exec --tmux` or `ray job submit`"),
         (["--address", "auto"], "--gpus-per-trial: must be given with --address"),
         (["--tracking-uri", "sqlite:///"], "must name a file"),
         (["--store", "memory://"], "not shared between processes"),
