@@ -11,6 +11,7 @@ Source: Dhariwal & Nichol 2021 (arXiv:2105.05233), section 3; the keys are those
 from __future__ import annotations
 
 import hashlib
+import warnings
 import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ from trainables.unet.blocks import timestep_embedding
 from trainables.unet.unet import Upsample
 
 NORM_GROUPS = 32
+WRITTEN_BY_TORCH = (b"PK", b"\x80")  # how a zip and a pickle begin
 LISTED = 20  # keys of one kind that an error names
 
 
@@ -283,9 +285,14 @@ def _sha256(path: Path) -> str:
 
 def _state_dict(path: Path, model: GuidedUNet) -> dict[str, Tensor]:
     """The file's tensors, mapped and not yet read, in the names and shapes of `model`'s."""
+    with path.open("rb") as file:
+        if not file.read(2).startswith(WRITTEN_BY_TORCH):
+            raise DataError(f"{path} is no checkpoint of plain tensors: torch.save writes no such file")
     try:
-        # Files in torch's format of before 1.6 cannot be mapped.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that torch did not write: what is wrong with it is said below
+            # Files in torch's format of before 1.6 cannot be mapped.
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # an unpickler may raise anything for a file that is not its own
         raise DataError(f"{path} is no checkpoint of plain tensors: {_reason(error)}") from error
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
