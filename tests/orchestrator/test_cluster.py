@@ -93,17 +93,18 @@ class Watch:
         return float(np.polyfit(*np.transpose(rows), 1)[0])
 
     def told(self, trials: int) -> str:
-        half = trials // 2
+        half, cpu_s = trials // 2, self.driver_cpu_s
+        memory = [f"{n}: {self.driver_mb[np.searchsorted(self.ended, n)]:.0f} MB" for n in (1, half, max(self.ended))]
         lines = [
-            f"driver's memory: {self.driver_mb[0]:.0f} MB at first, {max(self.driver_mb):.0f} MB at most,"
-            f" {self.per_trial(self.driver_mb, half, trials):.2f} MB more for each trial of the second half",
-            f"driver's processor time a trial: {self.per_trial(self.driver_cpu_s, 0, half):.2f} s in the first half,"
-            f" {self.per_trial(self.driver_cpu_s, half, trials):.2f} s in the second",
+            f"driver's memory by ended trials: {', '.join(memory)}; at most {max(self.driver_mb):.0f} MB",
+            f"driver's memory a trial of the second half: {self.per_trial(self.driver_mb, half, trials):+.2f} MB",
+            f"driver's processor time a trial: {self.per_trial(cpu_s, 1, half):.2f} s in the first half,"
+            f" {self.per_trial(cpu_s, half, trials):.2f} s in the second",
         ]
         for what, times in (("the page's query", self.page_s), ("a write", self.write_s)):
             median, slow, most = np.percentile(times, [50, 95, 100]) * 1000
             lines.append(
-                f"MLflow, {what}: {median:.0f} ms median, {slow:.0f} ms 95th percentile, {most:.0f} ms at most"
+                f"MLflow, {what}: median {median:.0f} ms, 95th percentile {slow:.0f} ms, at most {most:.0f} ms"
             )
         return "\n".join(lines)
 
