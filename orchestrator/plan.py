@@ -167,12 +167,14 @@ def build(request: Request) -> Study:
     """
     plan = draft(request)
     base, root = plan.baseline, request.inputs.data_root
-    left_out, names = list(plan.left_out), list[str]()
+    left_out, names, seen = list(plan.left_out), list[str](), dict[frozenset[tuple[str, str]], str]()
     try:
         facts = about(base.data, root)
         for name, config in plan.configs.items():
             try:
                 _check_fit(name, config, facts, facts if config.data == base.data else about(config.data, root))
+                if plan.kinds[name] == "variant":
+                    _check_used(name, stage_keys(config, facts), seen)
             except UsageError as error:
                 if plan.kinds[name] != "variant" or name in plan.asked:
                     raise
@@ -378,6 +380,18 @@ def _distinct(names: Sequence[str], configs: Mapping[str, Config]) -> None:
             raise UsageError(f"variant {name}: changes nothing, the baseline is already so")
         if twin != name:
             raise UsageError(f"variant {name}: is the same as variant {twin}")
+
+
+def _check_used(name: str, stages: Mapping[str, str], seen: dict[frozenset[tuple[str, str]], str]) -> None:
+    """Passes if the variant makes something that none before it makes.
+
+    Args:
+        stages: the variant's keys by stage.
+        seen: the variants before it by theirs; this one is added.
+    """
+    twin = seen.setdefault(frozenset(stages.items()), name)
+    if twin != name:
+        raise UsageError(f"variant {name}: the stages {', '.join(stages)} make no use of it; it would repeat {twin}")
 
 
 def _trial(name: str, kind: str, position: int, delta: Overrides, config: Config, facts: About) -> Trial:

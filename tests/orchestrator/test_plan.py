@@ -71,6 +71,16 @@ def test_a_variant_that_the_baseline_makes_void_is_left_out_and_named_unless_it_
         study(cosine, chosen=["cosine"])
 
 
+def test_a_variant_of_what_no_stage_uses_is_left_out_unless_it_was_asked_for(tiny):
+    unused = tiny | {"stages": ("fid",)}
+    assert [t.variant for t in study(unused, space=SEGMENTATION).trials if t.kind == "variant"] == ["baseline"]
+    assert "one_member: the stages ddpm, samples, reference, fid make no use of it; it would repeat baseline" in str(
+        study(unused, space=SEGMENTATION).left_out
+    )
+    with pytest.raises(UsageError, match="variant one_member: the stages"):
+        study(unused, space=SEGMENTATION, chosen=["one_member"])
+
+
 def test_a_configuration_that_the_data_are_too_few_for_is_left_out_unless_it_was_asked_for(tiny):
     many = tiny | {"segmentation.validation_images": 30}
     (why,) = [why for why in study(many, space=SEGMENTATION).left_out if "more_labels" in why]
