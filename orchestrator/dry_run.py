@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 
 from orchestrator.devices import Resources, Speed, cpus, gpus, guessed_speed, measured_speed
-from orchestrator.plan import Study, Trial
+from orchestrator.plan import Study, Trial, point
 from orchestrator.progress import duration
 from orchestrator.screen import console
 from trainables.store import Store
@@ -15,18 +15,45 @@ from trainables.store import Store
 
 def show_plan(study: Study, store: Store, resources: Resources) -> None:
     """Prints the plan; nothing is started or written."""
-    names = gpus() if resources.gpus else []
-    speed = measured_speed(store, study.trials, names[0] if names else "cpu") or guessed_speed(bool(names))
+    speed = _speed(study.trials, store, resources)
     out = console()
     out.print(f"study {study.name} (preset {study.preset}), {len(study.trials)} trials")
     for why in study.left_out:
         out.print(f"left out: {why}", soft_wrap=True)
     own = _own_flops(study.trials, store)
     out.print(_table(study, own, store, speed))
-    at_once = _at_once(resources, len(study.trials))
-    busy = sum(own.values()) / speed.flops
+    _show_time(sum(own.values()), len(study.trials), speed, resources)
+
+
+def show_search(study: Study, ranges: Mapping[str, str], trials: int, store: Store, resources: Resources) -> None:
+    """Prints what a search may vary, and what so many points like the baseline cost; nothing is started or written.
+
+    Args:
+        ranges: what each setting may be, in words.
+    """
+    baseline = point(study, {}, 0)
+    speed = _speed([baseline], store, resources)
+    out = console()
+    out.print(f"search {study.name} (preset {study.preset}), {trials} points, for the best {study.objective}")
+    table = Table("setting", "from")
+    for setting, words in ranges.items():
+        table.add_row(setting, words)
+    out.print(table)
+    once = sum(_own_flops([baseline], store).values())
+    _show_time(once + (trials - 1) * baseline.flops["segmentation"], trials, speed, resources)
+
+
+def _speed(trials: Iterable[Trial], store: Store, resources: Resources) -> Speed:
+    names = gpus() if resources.gpus else []
+    return measured_speed(store, trials, names[0] if names else "cpu") or guessed_speed(bool(names))
+
+
+def _show_time(flops: float, trials: int, speed: Speed, resources: Resources) -> None:
+    """Prints how long so many operations, spread over so many trials, take on this machine."""
+    names = gpus() if resources.gpus else []
+    at_once, busy = _at_once(resources, trials), flops / speed.flops
     where = f"{names[0]}, {resources.gpus:g} a trial" if names else f"CPU, {resources.cpus} of {cpus()} cores a trial"
-    out.print(
+    console().print(
         f"about {duration(busy / at_once)} in all, {at_once} at once on {where}; "
         f"{speed.flops / 1e9:.0f} GFLOP/s a trial ({speed.source})"
     )

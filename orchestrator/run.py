@@ -120,6 +120,7 @@ def _add_baseline(parser: argparse.ArgumentParser, space: Space) -> None:
     add("--data-root", type=Path, metavar="FOLDER", help="where the data are (default: $ABLATION_DATA, else a cache)")
     add("--set", action="append", default=[], metavar="SETTING=VALUE", dest="settings", help="change the baseline")
     add("--name", help="the study's name (default: made from the preset and the settings)")
+    add("--dry-run", action="store_true", help="show the trials and what they cost, and run none")
     if space is SEGMENTATION:
         add("--checkpoint", type=Path, metavar="FILE", help="weights of a pretrained network (preset bedroom)")
 
@@ -134,7 +135,6 @@ def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
     add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
     add("--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE, ...'", help="add a variant")
     add("--variants-file", type=Path, metavar="FILE", help="add variants from a YAML file")
-    add("--dry-run", action="store_true", help="show the trials and what they cost, and run none")
     add("--fresh", action="store_true", help="begin anew beside what the store has; nothing is deleted")
     _add_resources(parser)
 
@@ -220,11 +220,18 @@ def _search(args: argparse.Namespace) -> int:
     baseline = plan.baseline(request)
     if not baseline.segmentation.validation_images:
         raise UsageError("segmentation.validation_images must be at least 1 for a search, which chooses by them")
-    study, place = _checked(args, request, _place(args), partial(plan.search, objective="validation_miou"))
-    from orchestrator import search
-    from search_spaces.tuning import SPACES
+    from search_spaces.tuning import SPACES, ranges
 
-    space = SPACES[args.space](baseline)
+    space, build = SPACES[args.space](baseline), partial(plan.search, objective="validation_miou")
+    if args.dry_run:
+        from orchestrator.dry_run import show_search
+
+        study, place = build(request), _place(args)
+        show_search(study, ranges(space), args.trials, Store(Registry(place.store).root_of(0)), resources)
+        return 0
+    study, place = _checked(args, request, _place(args), build)
+    from orchestrator import search
+
     conditions = Conditions(study.inputs, place.store, resources, limits, args.gpu_hour_price)
     return search.run(study, space, args.trials, place, conditions, args.address)
 

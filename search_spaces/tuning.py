@@ -29,6 +29,11 @@ def segmentation(baseline: Config) -> Space:
 SPACES: dict[str, Callable[[Config], Space]] = {"segmentation": segmentation}
 
 
+def ranges(space: Space) -> dict[str, str]:
+    """What each setting of the space may be, in words."""
+    return {setting: _range(distribution) for setting, distribution in space.items()}
+
+
 def decoded(point: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a point of a space stands for."""
     return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in point.items()}
@@ -46,6 +51,13 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution)
     return bool(distribution.low <= value <= distribution.high)
+
+
+def _range(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"{len(distribution.choices)} choices, {distribution.choices[0]} to {distribution.choices[-1]}"
+    assert isinstance(distribution, FloatDistribution)
+    return f"{distribution.low:g} to {distribution.high:g}{', evenly in its logarithm' if distribution.log else ''}"
 
 
 def _subsets(values: tuple[int, ...], most: int | None = None) -> list[str]:
