@@ -96,7 +96,8 @@ class Board:
         self._live: Live | None = None
 
     def __enter__(self) -> Board:
-        if self.console.is_terminal:
+        # A terminal that cannot draw (TERM=dumb) would show neither the table nor a line.
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
             self._live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4)
             self._live.start()
         return self

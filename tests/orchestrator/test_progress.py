@@ -56,6 +56,15 @@ def test_a_screen_without_room_for_all_shows_what_runs_and_has_failed(board):
     assert len(text.splitlines()) <= progress.FRAME_LINES + 3
 
 
+@pytest.mark.parametrize(("term", "lines"), [("dumb", True), ("unknown", True), ("xterm", False)])
+def test_a_terminal_that_cannot_draw_gets_plain_lines(board, capsys, term, lines):
+    board, _, (first, *_) = board
+    board.console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": term})
+    with board:
+        board.started(first)
+    assert (first.name in capsys.readouterr().out) is lines
+
+
 def test_the_time_left_follows_the_work_that_is_left(board):
     board, clock, (first, *_) = board
     board.started(first)
