@@ -112,6 +112,16 @@ def test_the_checkout_is_installed_once_with_our_versions(config):
     assert re.search(r"^ray==\d", pins, re.M) and re.search(r"^mlflow==\d", pins, re.M)
 
 
+@pytest.mark.parametrize("name", CLOUDS)
+def test_a_worker_is_set_up_once(name):
+    from ray.autoscaler._private.util import prepare_config
+
+    config = prepared(name)
+    on_the_head = prepare_config(yaml.safe_load(json.dumps(config)))  # where the autoscaler prepares it once more
+    assert on_the_head["worker_setup_commands"] == config["worker_setup_commands"] == config["head_setup_commands"]
+    assert len(set(config["worker_setup_commands"])) == len(config["worker_setup_commands"]) > 0
+
+
 def test_mlflow_is_started_after_ray_by_our_script(config):
     *_, ray, mlflow = commands(config, "head_start_ray")
     assert "ray start --head" in ray
