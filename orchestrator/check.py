@@ -126,7 +126,7 @@ class Probe:
     def write(self) -> str:
         """Leaves the driver's file."""
         store = Store(self.root)
-        store.fs.makedirs(f"{store.root}/{self.name}", exist_ok=True)
+        store.make_folder(f"{store.root}/{self.name}")
         store.fs.pipe_file(f"{store.root}/{self.name}/driver", self.token.encode())
         if store.fs.cat_file(f"{store.root}/{self.name}/driver") != self.token.encode():
             raise Unfit(f"{store.root} does not give back what was written")

@@ -100,7 +100,7 @@ def check_store(root: str) -> str:
     store = opened_store(root)
     probe = f"{store.root}/probe-{uuid.uuid4().hex}"
     try:
-        store.fs.makedirs(store.root, exist_ok=True)
+        store.make_folder(store.root)
         store.fs.pipe_file(probe, b"probe")
         back = store.fs.cat_file(probe)
         store.fs.rm_file(probe)

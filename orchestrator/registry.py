@@ -55,7 +55,7 @@ class Registry:
         before = old["artefacts"] if old.get("generation") == generation else []
         needed = {(stage, key) for trial in trials for stage, key in trial.stages.items()} | {tuple(a) for a in before}
         content = {"generation": generation, "artefacts": sorted(needed)}
-        self.store.fs.makedirs(f"{self.store.root}/studies", exist_ok=True)
+        self.store.make_folder(f"{self.store.root}/studies")
         self.store.fs.pipe_file(self._path(study), json.dumps(content, indent=1).encode())
 
     def forget(self, study: str) -> bool:

@@ -91,7 +91,7 @@ class Claim:
             "started": _process_start(os.getpid()),
             "beat": self._beats,
         }
-        self.store.fs.makedirs(self.path.rpartition("/")[0], exist_ok=True)
+        self.store.make_folder(self.path.rpartition("/")[0])
         self.store.fs.pipe_file(self.path, json.dumps(owner).encode())
 
     def start(self) -> None:

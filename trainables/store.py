@@ -25,6 +25,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 MANIFEST = "manifest.json"
+BUCKETS = {"s3", "gs", "abfs"}  # fsspec's protocols for stores of objects
 
 
 def hashed(value: Any) -> str:
@@ -61,6 +62,12 @@ class Store:
         self.local = isinstance(self.fs, LocalFileSystem)
         self.root = os.path.abspath(path) if self.local else path.rstrip("/")
         self.cache = cache or Path(tempfile.gettempdir()) / "diffusion-ablations"
+
+    def make_folder(self, path: str) -> None:
+        """Makes the folder where there are such. A bucket has none, and to ask for one would make the bucket."""
+        protocols = {self.fs.protocol} if isinstance(self.fs.protocol, str) else set(self.fs.protocol)
+        if not protocols & BUCKETS:
+            self.fs.makedirs(path, exist_ok=True)
 
     def has(self, stage: str, key: str) -> bool:
         """Whether the artefact has been published. Its files are verified by `find` alone."""

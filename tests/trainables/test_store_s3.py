@@ -9,6 +9,8 @@ import urllib.request
 
 import pytest
 
+from orchestrator.errors import UsageError
+from orchestrator.place import check_store
 from search_spaces.presets import quick
 from trainables.claims import Claims
 from trainables.config import apply
@@ -116,3 +118,10 @@ def test_claims_hold_on_s3(bucket):
     assert second.claim("ddpm-1") is None
     held.remove()
     assert second.claim("ddpm-1") is not None
+
+
+def test_a_bucket_that_is_not_there_is_told_and_not_made(bucket):
+    with pytest.raises(UsageError, match=r"cannot write to s3://a-misspelt-bucket/store .*bucket does not exist"):
+        check_store("s3://a-misspelt-bucket/store")
+    assert check_store(f"{bucket}/store") == f"{bucket}/store"
+    assert Store(bucket).fs.ls("", refresh=True) == ["studies"]
