@@ -46,7 +46,7 @@ class Limits:
     """How much a trial may go wrong.
 
     Args:
-        max_retries: of a trial whose worker was lost; preemption is not counted.
+        max_retries: of a trial whose worker was lost; only a preemption that Ray was told of is not counted.
         stall_limit_s: seconds without a record after which a trial is ended and counted as lost.
         checkpoint_interval_s: seconds between checkpoints, so at most so much work is done again.
     """
