@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def run(tracking_uri: str, port: int, cluster: Path | None) -> int:
             console().print(f"MLflow is at http://127.0.0.1:{port} until Ctrl-C", soft_wrap=True)
         return server.wait()
     finally:
-        server.terminate()
+        # Of SIGTERM Ray's command would die at once and leave its ssh, and with it the tunnel.
+        server.send_signal(signal.SIGTERM if cluster is None else signal.SIGINT)
         server.wait()
 
 

@@ -1,5 +1,6 @@
 """MLflow's page: started for real on loopback, refused where it cannot be."""
 
+import json
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -60,3 +62,51 @@ def test_a_page_that_cannot_be_is_refused_in_one_line(tmp_path, capsys, monkeypa
             (line,) = capsys.readouterr().err.splitlines()
             assert said in line
     assert not list(tmp_path.iterdir())
+
+
+SSH = """#!/bin/sh
+echo $$ > {pid}.new && mv {pid}.new {pid}
+exec sleep 600
+"""
+CLUSTER = """
+cluster_name: here
+provider: {type: local, head_ip: 127.0.0.1, worker_ips: []}
+auth: {ssh_user: nobody}
+"""
+HEAD = {"tags": {"ray-node-type": "head", "ray-node-status": "up-to-date"}, "state": "running"}
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the ssh in /proc")
+def test_a_tunnel_ends_with_the_command(tmp_path, free_port, monkeypatch):
+    from ray.autoscaler._private.local.config import get_state_path
+
+    for name, value in {"RAY_TMPDIR": tmp_path, "TMPDIR": tmp_path, "PATH": f"{tmp_path}:{os.environ['PATH']}"}.items():
+        monkeypatch.setenv(name, str(value))
+    pid, cluster = tmp_path / "pid", tmp_path / "cluster.yaml"
+    (tmp_path / "ssh").write_text(SSH.format(pid=pid))
+    (tmp_path / "ssh").chmod(0o755)
+    cluster.write_text(CLUSTER)
+    state = Path(get_state_path("here"))
+    state.parent.mkdir(exist_ok=True)
+    state.write_text(json.dumps({"127.0.0.1": HEAD}))
+    words = ["ui", "--cluster", str(cluster), "--port", str(free_port)]
+    code = f"import sys; from orchestrator import run, ui; ui.CLUSTER_PORT = {free_port}; sys.exit(run.main({words}))"
+    page = subprocess.Popen([sys.executable, "-c", code])
+    assert within(60, pid.exists)
+    page.terminate()
+    page.wait(60)
+    ssh = Path("/proc") / pid.read_text().strip()
+    ended = within(10, lambda: not ssh.exists())
+    if not ended:
+        os.kill(int(ssh.name), signal.SIGKILL)
+    assert ended
+
+
+def within(seconds, condition):
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
