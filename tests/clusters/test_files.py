@@ -231,6 +231,18 @@ def test_on_premises_data_are_copied_to_the_machines_own_disk(tmp_path):
     assert not (tmp_path / "ablations" / "cache").exists()
 
 
+@pytest.mark.parametrize(("known", "said"), [({"RAY_CLOUD_INSTANCE_ID": "10.0.0.10"}, "10.0.0.10"), ({}, None)])
+def test_the_head_on_premises_goes_by_the_address_of_the_file(tmp_path, known, said):
+    *_, start, _ = commands(prepared("clusters/onprem.yaml"), "head_start_ray")
+    ray = tmp_path / "ablations" / "env" / "bin" / "ray"
+    ray.parent.mkdir(parents=True)
+    ray.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    ray.chmod(0o755)
+    words = shell(tmp_path, start, **known).splitlines()
+    assert "--head" in words
+    assert [word for word in words if "node-ip" in word] == ([f"--node-ip-address={said}"] if said else [])
+
+
 def rayjob():
     return yaml.safe_load((ROOT / RAYJOB).read_text())
 
