@@ -52,7 +52,7 @@ class Command:
         """Runs it to its end."""
         before = [] if network else offline()
         return subprocess.run(
-            [*before, *COMMAND, self.name, "--storage", str(self.storage), *self.words, *more],
+            [*before, *self.line, *more],
             capture_output=True, text=True, timeout=280, check=False, env=self._environment(),
         )  # fmt: skip
 
@@ -61,9 +61,13 @@ class Command:
         self.storage.mkdir(exist_ok=True)
         with self.out.open("a") as out:
             return subprocess.Popen(
-                [*COMMAND, self.name, "--storage", str(self.storage), *self.words, *more],
+                [*self.line, *more],
                 stdout=out, stderr=out, env=self._environment(), start_new_session=True,
             )  # fmt: skip
+
+    @property
+    def line(self) -> list[str]:
+        return [*COMMAND, self.name, "--storage", str(self.storage), *self.words]
 
     @property
     def out(self) -> Path:

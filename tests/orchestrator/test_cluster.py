@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -31,6 +34,7 @@ pytestmark = [
 
 
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+DASHBOARD = "http://127.0.0.1:8265"
 HEAD = {"RAY_FAKE_CLUSTER": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": "f" * 51 + "00000"}
 
 
@@ -54,6 +58,11 @@ def head(monkeypatch):
         yield start
         sys.modules["ray"].shutdown()
         subprocess.run([*RAY, "stop", "--force"], check=True, stdout=subprocess.DEVNULL)
+
+
+def join(address, cpus):
+    """Adds a node."""
+    subprocess.run([*RAY, "start", f"--address={address}", f"--num-cpus={cpus}"], check=True, stdout=subprocess.DEVNULL)
 
 
 @dataclass
@@ -144,10 +153,42 @@ def test_nodes_come_up_together_for_the_whole_plan_and_go_when_idle(head, autosc
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
+def test_a_job_that_is_submitted_runs_a_study_and_a_stranger_submits_none(head, commands, tmp_path):
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    address = head("--include-dashboard=true")
+    join(address, 2)
+    command = commands(tmp_path / "runs", "--address", "auto", "--gpus-per-trial", "0", "--variants", "baseline")
+    with pytest.raises(HTTPError) as refused:
+        patiently(lambda: urlopen(f"{DASHBOARD}/api/jobs/", timeout=10))
+    assert refused.value.code == 401
+    client = JobSubmissionClient(DASHBOARD)
+    job = client.submit_job(entrypoint=shlex.join(command.line))
+    while not (status := client.get_job_status(job)).is_terminal():
+        time.sleep(1)
+    assert status == JobStatus.SUCCEEDED, client.get_job_logs(job)
+    _, runs = command.runs()
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert len(runs) == 4
+
+
+def patiently(ask, seconds=120.0):
+    """What `ask` answers, once something is there to answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except HTTPError:
+            raise
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(1)
+
+
 def test_two_hundred_trials_on_eight_nodes(head, server, commands, tmp_path, capsys):
     address = head()
     for _ in range(8):
-        subprocess.run([*RAY, "start", f"--address={address}", "--num-cpus=1"], check=True, stdout=subprocess.DEVNULL)
+        join(address, 1)
     assert workers() == 8
     words = ["--address", address, "--gpus-per-trial", "0", "--tracking-uri", server.uri, "--variants", "cosine"]
     command = commands(tmp_path / "runs", *words, "--seeds", *map(str, range(40)))

@@ -4,7 +4,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -87,12 +86,7 @@ def mounted(command, script):
     """Runs a shell script with $STORE on a small disk of its own, in a mount namespace that ends with it."""
     command.storage.mkdir()
     (command.storage / "store").mkdir()
-    run = " ".join(
-        map(
-            shlex.quote,
-            [sys.executable, "-m", "orchestrator.run", command.name, "--storage", str(command.storage), *command.words],
-        )
-    )
+    run = shlex.join(command.line)
     lines = f"""
         STORE={command.storage}/store; OUT={command.out}
         mount -t tmpfs -o size=$SIZE tmpfs $STORE || exit 77
