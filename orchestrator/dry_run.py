@@ -22,7 +22,7 @@ def show_plan(study: Study, store: Store, resources: Resources) -> None:
         out.print(f"left out: {why}", soft_wrap=True)
     own = _own_flops(study.trials, store)
     out.print(_table(study, own, store, speed))
-    _show_time(sum(own.values()), len(study.trials), speed, resources)
+    _show_time(sum(own.values()), max(own.values()), len(study.trials), speed, resources)
 
 
 def show_search(study: Study, ranges: Mapping[str, str], trials: int, store: Store, resources: Resources) -> None:
@@ -34,13 +34,13 @@ def show_search(study: Study, ranges: Mapping[str, str], trials: int, store: Sto
     baseline = point(study, {}, 0)
     speed = _speed([baseline], store, resources)
     out = console()
-    out.print(f"search {study.name} (preset {study.preset}), {trials} points, for the best {study.objective}")
+    out.print(f"search {study.name} (preset {study.preset}), {trials} points in all, for the best {study.objective}")
     table = Table("setting", "from")
     for setting, words in ranges.items():
         table.add_row(setting, words)
     out.print(table)
-    once = sum(_own_flops([baseline], store).values())
-    _show_time(once + (trials - 1) * baseline.flops["segmentation"], trials, speed, resources)
+    first = sum(_own_flops([baseline], store).values())
+    _show_time(first + (trials - 1) * baseline.flops["segmentation"], first, trials, speed, resources)
 
 
 def _speed(trials: Iterable[Trial], store: Store, resources: Resources) -> Speed:
@@ -48,13 +48,18 @@ def _speed(trials: Iterable[Trial], store: Store, resources: Resources) -> Speed
     return measured_speed(store, trials, names[0] if names else "cpu") or guessed_speed(bool(names))
 
 
-def _show_time(flops: float, trials: int, speed: Speed, resources: Resources) -> None:
-    """Prints how long so many operations, spread over so many trials, take on this machine."""
+def _show_time(flops: float, longest: float, trials: int, speed: Speed, resources: Resources) -> None:
+    """Prints how long so many operations, spread over so many trials, take on this machine.
+
+    Args:
+        longest: the operations of the largest trial, which no other can share.
+    """
     names = gpus() if resources.gpus else []
-    at_once, busy = _at_once(resources, trials), flops / speed.flops
+    at_once = _at_once(resources, trials)
+    busy_s = max(flops / at_once, longest) / speed.flops
     where = f"{names[0]}, {resources.gpus:g} a trial" if names else f"CPU, {resources.cpus} of {cpus()} cores a trial"
     console().print(
-        f"about {duration(busy / at_once)} in all, {at_once} at once on {where}; "
+        f"about {duration(busy_s)} in all, {at_once} at once on {where}; "
         f"{speed.flops / 1e9:.0f} GFLOP/s a trial ({speed.source})"
     )
 

@@ -271,7 +271,10 @@ def read_variants(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--variants-file {path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
     if not isinstance(content, dict) or not all(_is_delta(*pair) for pair in content.items()):
-        raise UsageError(f"--variants-file {path}: must map each variant's name to its settings, {{setting: value}}")
+        raise UsageError(
+            f"--variants-file {path}: must map each variant's name to its settings, {{setting: value}}; a name such as "
+            "no or 1 needs quotes"
+        )
     return content
 
 

@@ -43,12 +43,21 @@ def look_at_data(request: plan.Request) -> None:
     Raises:
         UsageError: all that is wrong with the data, file by file.
     """
-    config, root = plan.baseline(request).data, request.inputs.data_root
+    baseline, root = plan.baseline(request), request.inputs.data_root
     try:
-        data.obtain(config, root)
-        data.arrays(config, root)
+        data.obtain(baseline.data, root)
+        found = data.arrays(baseline.data, root)
+        if "segmentation" in baseline.stages:
+            _refuse_one_class(found.label_masks.tobytes(), data.about(baseline.data, root))
     except DataError as error:
         raise UsageError(str(error)) from None
+
+
+def _refuse_one_class(masks: bytes, about: data.About) -> None:
+    numbers = set(masks) - {about.ignore_index}
+    if len(numbers) == 1:
+        (name,) = (about.class_names[number] for number in numbers)
+        raise DataError(f"the masks of the label pool hold one class alone, {name}: there is nothing to tell apart")
 
 
 def look_at_networks(study: plan.Study) -> None:

@@ -64,7 +64,7 @@ class State:
         total, done = sum(self.trial.flops.values()), 0.0
         for stage, flops in self.trial.flops.items():
             if stage == self.stage:
-                done += flops * min(1.0, self.step / max(1, self.steps))
+                done += flops * min(1.0, self.step / self.steps) if self.steps else 0.0
                 break
             done += flops
         return done / total if total and self.stage else 0.0
@@ -123,6 +123,7 @@ class Board:
         """The trial has come to `step` of `steps` of a stage."""
         with self._lock:
             state, now = self.states[trial.name], self._clock()
+            state.loss = state.loss if state.stage == stage else None  # a stage has a loss of its own
             state.stage, state.step, state.steps = stage, step, steps
             state.loss = metrics.get("loss", metrics.get("classifier_loss", state.loss))
             if now - state.last_line > LINE_INTERVAL_S:
@@ -156,7 +157,10 @@ class Board:
             )
             table.add_column("trial", no_wrap=True, min_width=max(map(len, self.states), default=0))
             for heading in ("status", "stage", "", "loss", "time", "left"):
-                table.add_column(heading, justify="right" if heading in ("loss", "time", "left") else "left")
+                # A line a trial, as `_shown` counts them.
+                table.add_column(
+                    heading, justify="right" if heading in ("loss", "time", "left") else "left", no_wrap=True
+                )
             shown, left_out = self._shown()
             for state in shown:
                 table.add_row(*self._cells(state, now), style="dim" if state.status == "waiting" else "")
@@ -186,7 +190,8 @@ class Board:
 
     def _said(self, state: State, now: float) -> str:
         left = state.left_s(now)
-        parts = [f"{STAGE_NAMES.get(state.stage, state.stage)} {state.step}/{state.steps}"]
+        steps = f" {state.step}/{state.steps}" if state.steps else ""
+        parts = [f"{STAGE_NAMES.get(state.stage, state.stage)}{steps}"]
         parts += [f"loss {state.loss:.4f}"] if state.loss is not None else []
         parts += [f"about {duration(left)} left"] if left is not None else []
         return ", ".join(parts)

@@ -129,6 +129,8 @@ class Session:
         self.tracking.close()
         for error in self.tracking.errors:
             self.board.line(error)
+        if not self.all_done:
+            self.board.line(f"{len(self.results)} of {len(self.trials)} trials are done; the same command goes on")
         if interrupted:
             return INTERRUPTED
         return OK if self.all_done and not self.tracking.errors else FAILED

@@ -28,6 +28,8 @@ def run(tracking_uri: str, port: int, cluster: Path | None) -> int:
     Raises:
         UsageError: the port is taken, or the cluster's file is not there.
     """
+    if not 1 <= port <= 65535:
+        raise UsageError(f"--port: must be 1 to 65535, but got {port}")
     if _answers(port):
         raise UsageError(f"--port: {port} is in use on this machine; choose another")
     if cluster is not None and not cluster.is_file():

@@ -10,7 +10,7 @@ import pandas as pd
 from results.table import CONTROL, FINISHED, METRICS, Metric, ranking_flips
 from results.words import one_line
 
-ONE_SEED_ADVICE = "one seed: no uncertainty; add --seeds 0 1 2"
+ONE_SEED_ADVICE = "one seed: no uncertainty; a study with --seeds 0 1 2 has it"
 _NAMED_PAIRS = 4
 
 

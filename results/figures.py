@@ -190,9 +190,10 @@ def classifier_curve(steps: ArrayLike, training: ArrayLike, validation: ArrayLik
         validation: (N,) the same on images that it is not trained on; None where there are none.
     """
     figure, axes = _curves()
-    axes.plot(steps, training, color="#1d3557", linewidth=1.6, label="training")
+    marker = "o" if len(np.atleast_1d(training)) == 1 else None  # a line needs two points
+    axes.plot(steps, training, color="#1d3557", linewidth=1.6, marker=marker, label="training")
     if validation is not None:
-        axes.plot(steps, validation, color="#c8553d", linewidth=1.6, label="validation")
+        axes.plot(steps, validation, color="#c8553d", linewidth=1.6, marker=marker, label="validation")
     axes.legend(frameon=False)
     axes.set_yscale(_scale_of([*np.asarray(training), *np.asarray([] if validation is None else validation)]))
     return figure

@@ -181,7 +181,8 @@ class Maker:
     def _labelled(self, features: Features, chosen: Tensor) -> Generator[Progress, None, Labelled]:
         """Progress; returns the chosen images of the label pool with their features and masks."""
         images = self.data.label_images[chosen].to(self.device)
-        maps = yield from _progress(joined(features.batches(images), len(images)), 0, len(images))
+        # No part of the classifier's steps, which are what the stage's progress counts.
+        maps = yield from _progress(joined(features.batches(images), len(images)), 0, 0)
         return Labelled(maps, self.data.label_masks[chosen].to(self.device), self.data.about.ignore_index)
 
     def _score(self, ensemble: pixel_classifier.Ensemble, features: Features, metrics: dict[str, float]) -> Making:
@@ -250,7 +251,7 @@ class InParts(nn.Module):
 
 
 def _progress(counts: Generator[int, None, T], before: int, total: int) -> Generator[Progress, None, T]:
-    """Progress by the counts, `before` of `total` being done already; returns what they return."""
+    """Progress by the counts, `before` of `total` (0: not known) being done already; returns what they return."""
     while True:
         try:
             done = next(counts)

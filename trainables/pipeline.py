@@ -182,7 +182,7 @@ class Trial:
             "metrics": metrics,
             "artefacts": dict(self.keys),
             "wall_time_s": times,
-            "gpu_s": sum(fact["wall_time_s"] * fact["gpus"] for fact in facts),
+            "gpu_s": sum(fact["wall_time_s"] * fact["gpus"] for fact in facts if fact["device"] != "cpu"),
             "machine": "; ".join(dict.fromkeys(f"{fact['machine']}, {fact['device']}" for fact in facts)),
             "note": "; ".join(dict.fromkeys(fact["note"] for fact in facts if "note" in fact)),
         }

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -256,6 +257,23 @@ def test_the_rayjob_runs_our_command():
     flags = [word for word in words if word.startswith("--")]
     assert {"--address", "--store", "--storage"} <= set(flags)
     assert [flag for flag in flags if not re.search(rf"{flag}\b", answer.stdout)] == []
+
+
+def test_every_pod_takes_what_the_bucket_has(tmp_path):
+    spec = rayjob()["spec"]["rayClusterSpec"]
+    pods = [group["template"]["spec"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
+    (bucket, cache) = (tmp_path / "bucket", tmp_path / "cache")
+    for pod in pods:
+        ((_, _, script),) = (container["command"] for container in pod["initContainers"])
+        here = script.replace("s3://YOUR-BUCKET", f"file://{bucket}").replace('"/cache/"', f'"{cache}/"')
+        subprocess.run([sys.executable, "-c", here], check=True)  # a bucket without a cache
+        (bucket / "cache" / "data").mkdir(parents=True)
+        (bucket / "cache" / "data" / "images").write_text("x")
+        cache.mkdir()
+        subprocess.run([sys.executable, "-c", here], check=True)
+        assert (cache / "data" / "images").read_text() == "x"
+        shutil.rmtree(bucket)
+        shutil.rmtree(cache)
 
 
 def test_rays_autoscaler_can_use_the_rayjob():

@@ -65,6 +65,17 @@ def test_a_terminal_that_cannot_draw_gets_plain_lines(board, capsys, term, lines
     assert (first.name in capsys.readouterr().out) is lines
 
 
+def test_a_stage_begins_without_the_loss_of_the_one_before(board, capsys):
+    board, clock, (first, *_) = board
+    board.started(first)
+    board.advanced(first, "ddpm", 4, 4, {"loss": 0.125})
+    clock.now += 60
+    board.advanced(first, "segmentation", 7, 0, {})
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "segmentation, about" in line
+    assert "loss" not in line
+
+
 def test_the_time_left_follows_the_work_that_is_left(board):
     board, clock, (first, *_) = board
     board.started(first)

@@ -1,12 +1,16 @@
 """The command line: what is refused, how soon, and what a dry run shows."""
 
+import re
 import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from PIL import Image
 
+from orchestrator import dry_run
+from orchestrator.devices import Speed
 from orchestrator.run import main
 
 
@@ -135,3 +139,26 @@ def test_the_usual_heat_map_is_a_part_of_a_segmentation_study_unless_it_is_waive
     assert "block5-t800-seed0" in capsys.readouterr().out
     assert main(["segmentation", "--dry-run", "--variants", "by_image", "--heat-map"]) == 0
     assert "block5" not in capsys.readouterr().out
+
+
+def test_the_time_in_all_is_at_least_that_of_the_longest_trial(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dry_run, "guessed_speed", lambda gpu: Speed(1e9, "a round figure"))
+    monkeypatch.setattr(dry_run, "_at_once", lambda resources, trials: 8)
+    assert main(["ablations", "--variants", "baseline", "--dry-run"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    (longest,) = re.findall(r"│ baseline-seed0 │.*?~([^│]*?) │", shown)
+    assert f"about {longest} in all" in shown
+
+
+def test_masks_of_one_class_are_refused_where_they_are_to_be_segmented(tmp_path, monkeypatch, capsys):
+    for part in ("images", "masks"):
+        (tmp_path / "own" / part).mkdir(parents=True)
+    for i in range(30):
+        Image.new("L", (8, 8), i).save(tmp_path / "own" / "images" / f"{i}.png")
+        Image.new("L", (8, 8), 0).save(tmp_path / "own" / "masks" / f"{i}.png")
+    words = ["--preset", "own", "--data-root", str(tmp_path / "own"), "--storage", str(tmp_path / "runs")]
+    less = ["--variants", "baseline", "--heat-map", "--set", "segmentation.label_images=1"]
+    assert main(["segmentation", *words, *less]) == 2
+    assert "hold one class alone" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

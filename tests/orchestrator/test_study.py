@@ -96,6 +96,7 @@ def test_one_interrupt_stops_all_and_leaves_nothing_running(stop, tmp_path, comm
     # A terminal sends Ctrl-C to the whole group; a scheduler's SIGTERM goes to the one process.
     os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
     assert process.wait(60) == 130
+    assert "0 of 5 trials are done; the same command goes on" in command.text()
     assert "Traceback" not in command.text(), command.text()
     deadline = time.monotonic() + 10
     while (left := command.processes()) and time.monotonic() < deadline:

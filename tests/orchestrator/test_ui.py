@@ -23,6 +23,12 @@ def free_port():
         return free.getsockname()[1]
 
 
+@pytest.mark.parametrize("port", ["0", "-3", "70000"])
+def test_a_port_that_cannot_be_is_refused(port, tmp_path, capsys):
+    assert main(["ui", "--cluster", str(tmp_path / "cluster.yaml"), f"--port={port}"]) == 2
+    assert capsys.readouterr().err == f"error: --port: must be 1 to 65535, but got {port}\n"
+
+
 def test_the_page_answers_until_it_is_stopped(tmp_path, free_port):
     MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
     words = [sys.executable, "-m", "orchestrator.run", "ui", "--storage", str(tmp_path), "--port", str(free_port)]

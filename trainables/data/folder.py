@@ -47,7 +47,9 @@ def _listing(root: Path | None) -> Listing:
 
     images = files.images_in(folder / "images", listing.offenders)
     train, labels, held_out = _named(split_files, images, listing) if given else _drawn(images, listing)
-    if not given:  # a mask that is missing or broken is a mistake, unless a file says that nothing reads it
+    if not given:
+        _refuse_lone_masks(folder / "masks", images, listing)
+        # A mask that is missing or broken is a mistake, unless a file says that nothing reads it.
         listing.unread = [_pair(folder, images[stem], listing) for stem in train]
     listing.train = [images[stem] for stem in train]
     listing.labels = [_pair(folder, images[stem], listing) for stem in labels]
@@ -75,6 +77,14 @@ def _drawn(images: dict[str, Path], listing: Listing) -> list[list[str]]:
         )
     order, fifth = files.shuffled(images, SPLIT_SEED), (len(images) + 2) // 5  # rounded
     return [order[2 * fifth :], order[:fifth], order[fifth : 2 * fifth]]
+
+
+def _refuse_lone_masks(masks: Path, images: dict[str, Path], listing: Listing) -> None:
+    """Lists the masks that would be left out unseen: their images are missing, or of a kind that is not read."""
+    suffixes = ",".join(suffix.removeprefix(".") for suffix in files.IMAGE_SUFFIXES)
+    for path in sorted(masks.iterdir()):
+        if path.suffix in (".png", ".npy") and not path.name.startswith(".") and path.stem not in images:
+            listing.offenders.add(path, f"has no image {path.stem}.{{{suffixes}}} in {listing.folder / 'images'}")
 
 
 def _pair(folder: Path, image: Path, listing: Listing) -> Pair:

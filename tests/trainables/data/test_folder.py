@@ -51,6 +51,15 @@ def test_random_splits_are_fixed(tree: Any) -> None:
     assert data.arrays(DATA, tree.root).held_out[:, 0, 0, 0].tolist() == [4, 2]
 
 
+def test_a_mask_whose_image_is_not_read_is_listed(tree: Any) -> None:
+    _marked(tree, 10)
+    tree.path("images/003.png").rename(tree.path("images/003.gif"))
+    tree.path("images/005.png").unlink()
+    message = _message(tree.root)
+    assert "masks/003.png: has no image 003.{" in message
+    assert "masks/005.png: has no image 005.{" in message
+
+
 def test_split_files_go_before_the_random_ones(tree: Any) -> None:
     _marked(tree, 6)
     for split, stems in {"train": ["005", "001"], "labels": ["003", "000"], "held_out": ["002"]}.items():
