@@ -244,19 +244,14 @@ class Scenario:
 
     def strangers(self):
         """Who has the token is answered by Ray, who has not is not."""
-        count = "print(sum(node['Alive'] for node in ray.nodes()))"
-        ask = {
-            "status": f"ray status --address {HEAD}:6379",
-            "client": f"python -c \"import ray; ray.init('ray://{HEAD}:10001'); {count}\"",
-        }
         modes = {"right": "RAY_AUTH_MODE=token", "none": "RAY_AUTH_MODE=disabled"}
         modes["wrong"] = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789abcdef0123456789abcdef"
         self.seen["strangers"] = {}
+        command = f"ray status --address {HEAD}:6379"
         for mode, setting in modes.items():
-            for what, command in ask.items():
-                with step(f"laptop$ {command}  (token: {mode})"):
-                    done = self.laptop.run(f"{setting} timeout 90 {command}", 100)
-                self.seen["strangers"][f"{what}, {mode}"] = [done.returncode, done.stdout]
+            with step(f"laptop$ {command}  (token: {mode})"):
+                done = self.laptop.run(f"{setting} timeout 90 {command}", 100)
+            self.seen["strangers"][mode] = [done.returncode, done.stdout]
 
     def down(self):
         """The end of everything that was started."""
