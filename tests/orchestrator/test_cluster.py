@@ -34,6 +34,7 @@ pytestmark = [
 
 
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+TOKEN = secrets.token_hex()  # Ray reads it once a process
 DASHBOARD = "http://127.0.0.1:8265"
 HEAD = {"RAY_FAKE_CLUSTER": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": "f" * 51 + "00000"}
 
@@ -44,7 +45,7 @@ def head(monkeypatch):
     with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as folder:  # a socket's path must be short
         monkeypatch.setenv("RAY_TMPDIR", folder)
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
-        monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex())
+        monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
 
         def start(*words):
             words = ["start", "--head", "--num-cpus=0", f"--temp-dir={folder}", "--include-dashboard=false", *words]

@@ -85,7 +85,7 @@ def test_a_dry_run_shows_what_may_vary_and_writes_nothing(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     assert main(["search", "--space", "segmentation", "--trials", "50", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "50 points, for the best validation_miou" in shown
+    assert "50 points in all, for the best validation_miou" in " ".join(shown.split())
     assert "0.0002 to 0.02, evenly in its logarithm" in shown
     assert "7 choices, [5] to [5, 6, 7]" in shown
     assert not list(tmp_path.iterdir())
