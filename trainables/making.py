@@ -257,7 +257,7 @@ def _progress(counts: Generator[int, None, T], before: int, total: int) -> Gener
             done = next(counts)
         except StopIteration as end:
             return cast(T, end.value)
-        yield Progress(before + done, total)
+        yield Progress(min(before + done, total), total)
 
 
 def _by_class(iou: dict[str, float | None]) -> dict[str, float | None]:
