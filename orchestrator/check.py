@@ -10,7 +10,6 @@ takes two machines is judged here: a store that all share, versions, clocks.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -220,7 +219,6 @@ def _reach_tracking(uri: str) -> str:
     try:
         check_uri(uri)
         if uri.startswith("http"):
-            os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: no packet of ours goes out
             from mlflow import MlflowClient
 
             MlflowClient(uri).search_experiments(max_results=1)  # it asks for the password, its health page does not

@@ -50,7 +50,6 @@ class Tracking:
     """
 
     def __init__(self, uri: str, study: Study, artifacts: Path) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: no packet of ours goes out
         from mlflow import MlflowClient
 
         for chatty in ("mlflow", "alembic"):
