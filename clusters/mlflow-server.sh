@@ -10,7 +10,7 @@
 #   ABLATION_MLFLOW_ADDRESS        the head's address inside the cluster (the first that `hostname -I` gives)
 #   MLFLOW_PORT                    (5000)
 #   MLFLOW_BACKEND_STORE_URI       where the runs are (SQLite in the folder); postgresql://USER@HOST/NAME for a
-#                                  PostgreSQL, its password in ~/.pgpass and `pip install psycopg2-binary` on the head
+#                                  PostgreSQL, its password in ~/.pgpass (0600)
 #   MLFLOW_ARTIFACTS_DESTINATION   where the pictures and files are (ABLATION_SHARED/mlflow, else in the folder)
 set -euo pipefail
 umask 077
@@ -37,9 +37,10 @@ prepare() {
         # Lets the page read while the driver writes; the database keeps the setting.
         python -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute("PRAGMA journal_mode=WAL")' "$folder/mlflow.db"
     fi
-    local beside_the_store=${ABLATION_SHARED:+$ABLATION_SHARED/mlflow}
     # By the environment, not the command line, which every user of the machine can read.
     export MLFLOW_BACKEND_STORE_URI
+    reach_database
+    local beside_the_store=${ABLATION_SHARED:+$ABLATION_SHARED/mlflow}
     export MLFLOW_ARTIFACTS_DESTINATION=${MLFLOW_ARTIFACTS_DESTINATION:-${beside_the_store:-$folder/artifacts}}
     export MLFLOW_AUTH_ADMIN_USERNAME=admin MLFLOW_AUTH_CONFIG_PATH="$folder/basic_auth.ini"
     export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
@@ -55,6 +56,17 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = 60
 END
     sign_in
+}
+
+# MLflow itself would ask again and again for minutes, and then say why at length.
+reach_database() {
+    local why
+    why=$(PGCONNECT_TIMEOUT=10 python -c '
+import os, sys, sqlalchemy
+try:
+    sqlalchemy.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"]).connect().close()
+except Exception as error:
+    sys.exit(" ".join(str(getattr(error, "orig", error)).split()))' 2>&1) || fail "MLFLOW_BACKEND_STORE_URI: $why"
 }
 
 # MLflow's clients on this machine read this file: the driver, `report`, a notebook. Another's is left alone.

@@ -29,7 +29,7 @@ STEPS = 800
 TRAINED = ["baseline", "cosine"]
 TRIALS = [*TRAINED, *CONTROLS]
 PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "ssh", "ssh-keygen", "rsync", "aws")
-MODULES = ("moto", "flask", "boto3", "s3fs", "flask_wtf", "aiohttp_cors")
+MODULES = ("moto", "flask", "boto3", "s3fs", "flask_wtf", "psycopg", "aiohttp_cors")
 SPACES = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
 LIMIT_S = 3600
 

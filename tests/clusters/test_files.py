@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -102,13 +103,15 @@ def test_the_dashboard_listens_on_loopback_alone(config):
 
 def test_the_checkout_is_installed_once_with_our_versions(config):
     assert config["file_mounts"]["~/ablations/code"] == "."
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extra = [package.partition(">")[0] for package in extras["cluster"]]
     for kind in ("head_setup", "worker_setup"):
         (install,) = [command for command in commands(config, kind) if "pip install" in command]
         words = shlex.split(install)
         assert words[:3] == ["cd", "~/ablations/code", "&&"]
         assert words[words.index("--constraint") + 1] == "constraints.txt"
-        assert words[words.index("--editable") + 1] in (".", ".[s3]")
-        assert {"mlflow[auth]", "ray[default]"} <= set(words)
+        known = {".[cluster]": extra, ".": []}[words[words.index("--editable") + 1]]
+        assert {"mlflow[auth]", "psycopg[binary]", "ray[default]"} <= {*words, *known}
     pins = (ROOT / "constraints.txt").read_text()
     assert re.search(r"^ray==\d", pins, re.M) and re.search(r"^mlflow==\d", pins, re.M)
 

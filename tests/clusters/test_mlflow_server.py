@@ -1,18 +1,20 @@
 """MLflow's server as the head of a cluster starts it: who gets in, what is kept, what happens when it dies.
 
-The server and its clients share a network of their own that has loopback only; 127.0.0.2 stands for the head's address
-inside the cluster. This file, run as a script in there, does it all once and prints what it saw.
+The server, its database and its clients share a network of their own that has loopback only; 127.0.0.2 stands for the
+head's address inside the cluster. This file, run as a script in there, does it all once and prints what it saw.
 """
 
 import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -28,7 +30,10 @@ PATHS = (
     "/api/2.0/mlflow/experiments/search?max_results=1",
     "/ajax-api/2.0/mlflow/experiments/search?max_results=1",
 )
+URIS = {"sqlite": "", "postgresql": "postgresql://ablations@127.0.0.1/runs"}
 RESTART_LIMIT_S = 60.0
+NOBODY = 65534  # PostgreSQL does not run as root
+DATABASE = "127.0.0.1:5432:runs:ablations:correct horse"
 
 
 def status(address, path, password=None, host=None):
@@ -63,8 +68,70 @@ def run(word):
     return subprocess.run([SCRIPT, word], capture_output=True, text=True, check=False, timeout=200)
 
 
-def scenario(home):
+def postgres_programs():
+    """The folder of PostgreSQL's programs; None where there is none."""
+    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    return next((Path(program).resolve().parent for program in found if program), None)
+
+
+@contextlib.contextmanager
+def postgres(home):
+    """A PostgreSQL that wants the password of `DATABASE`, which lies where libpq looks for it."""
+    *_, name, user, password = DATABASE.split(":")
+    (home / ".pgpass").write_text(f"{DATABASE}\n")
+    (home / ".pgpass").chmod(0o600)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, NOBODY, NOBODY)
+        Path(folder, "password").write_text(password)
+        Path(folder, "password").chmod(0o644)
+
+        def call(program, *words):
+            subprocess.run(
+                [postgres_programs() / program, *words], check=True, stdout=sys.stderr, cwd=folder,
+                env={"HOME": folder, "PGDATA": f"{folder}/data"}, user=NOBODY, group=NOBODY, extra_groups=[],
+            )  # fmt: skip
+
+        call("initdb", "--encoding=UTF8", "--username", user, "--auth-host=scram-sha-256", "--pwfile=password")
+        call("pg_ctl", "start", "--log=log", "--options", f"-c listen_addresses=127.0.0.1 -k {folder}")
+        try:
+            call("createdb", "--host", folder, "--username", user, name)
+            yield
+        finally:
+            call("pg_ctl", "stop", "--mode=fast")
+
+
+def scenario(home, uri):
     """Everything, once; what was seen."""
+    if not uri.startswith("postgresql"):
+        return served(home)
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
+    with postgres(home):
+        seen = served(home)
+        if seen["start"][0] == 0:
+            seen["new head"] = on_a_new_head(home)
+    return seen
+
+
+def on_a_new_head(home):
+    """What a client finds on a head that has only the setting and the password; what `start` says else."""
+    shutil.rmtree(home / "ablations")
+    (home / ".mlflow" / "credentials").unlink()
+    try:
+        code = run("start").returncode
+        found = client() if code == 0 else []
+        (home / ".pgpass").write_text(DATABASE.replace("horse", "house"))
+        wrong = run("start")
+        (home / ".pgpass").unlink()
+        none = run("start")
+    finally:
+        run("stop")
+    return {"start": code, "found": found} | {
+        why: [done.returncode, done.stderr] for why, done in (("wrong", wrong), ("none", none))
+    }
+
+
+def served(home):
+    """From `start` to `stop`; what was seen."""
     folder, seen = home / "ablations" / "mlflow", {}
     try:
         started = run("start")
@@ -79,7 +146,8 @@ def scenario(home):
             *processes(home).values(),
             *(log.read_text() for log in folder.glob("log-*")),
         ]
-        seen["shown"] = any(password in text for text in shown)
+        secrets = (password, DATABASE.rpartition(":")[2])
+        seen["shown"] = any(secret in text for secret in secrets for text in shown)
         seen["client"] = client()
         seen["artifacts"] = sorted(path.name for path in (folder / "artifacts").rglob("*.txt"))
         seen["restarted"] = killed_and_back(home, password)
@@ -133,10 +201,21 @@ def killed_and_back(home, password):
     return [len(workers), len(parents), sorted(back)]
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request):
+    if request.param == "postgresql":
+        if os.geteuid() or postgres_programs() is None:
+            pytest.skip("needs PostgreSQL's programs, and root to start them as another")
+        pytest.importorskip("psycopg", reason="MLflow speaks with PostgreSQL by psycopg")
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def seen(database, tmp_path_factory):
     pytest.importorskip("flask_wtf", reason="MLflow's basic-auth needs mlflow[auth]")
-    offline = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    map_user = ["--map-root-user"] if os.geteuid() else []
+    spaces = ["--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    offline = ["unshare", *map_user, *spaces, "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     if not shutil.which("ip") or subprocess.run([*offline, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not make a network namespace")
     home = tmp_path_factory.mktemp("home")
@@ -149,8 +228,8 @@ def seen(tmp_path_factory):
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     answer = subprocess.run(
-        [*offline, sys.executable, __file__, str(home)],
-        capture_output=True, text=True, check=False, timeout=250, env=environment,
+        [*offline, sys.executable, __file__, str(home), URIS[database]],
+        capture_output=True, text=True, check=False, timeout=280, env=environment,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr[-3000:]
     return json.loads(answer.stdout.splitlines()[-1])
@@ -182,8 +261,9 @@ def test_a_foreign_name_is_refused_with_and_without_the_password(seen, address):
 
 
 @pytest.mark.slow
-def test_only_the_owner_may_read_what_it_keeps_and_the_password_is_shown_nowhere(seen):
-    assert {"password", "flask_key", "mlflow.db", "basic_auth.db"} <= set(seen["modes"])
+def test_only_the_owner_may_read_what_it_keeps_and_the_password_is_shown_nowhere(seen, database):
+    assert {"password", "flask_key", "basic_auth.db"} <= set(seen["modes"])
+    assert ("mlflow.db" in seen["modes"]) == (database == "sqlite")
     assert {name: oct(mode) for name, mode in seen["modes"].items() if mode & 0o077} == {}
     assert seen["shown"] is False
 
@@ -207,5 +287,15 @@ def test_stop_leaves_nothing_running(seen):
     assert seen["status"] == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_what_is_in_a_postgresql_outlives_the_head(seen):
+    assert (seen["new head"]["start"], seen["new head"]["found"]) == (0, ["Default", "a study"])
+    for password, why in (("wrong", "password authentication failed"), ("none", "no password supplied")):
+        code, said = seen["new head"][password]
+        assert code == 1
+        assert re.fullmatch(f"mlflow-server.sh: MLFLOW_BACKEND_STORE_URI: .*{why}.*\n", said)
+
+
 if __name__ == "__main__":
-    print(json.dumps(scenario(Path(sys.argv[1]))))
+    print(json.dumps(scenario(Path(sys.argv[1]), sys.argv[2])))

@@ -25,7 +25,10 @@ HEAD, WORKER, VICTIM = ADDRESSES = ("10.0.0.10", "10.0.0.11", "10.0.0.12")
 FILE = "clusters/onprem.yaml"
 STORE_PORT = 9000
 NAME = "three-hosts"
-PACKAGES = {"aiohttp_cors": "ray[default]", "flask_wtf": "mlflow[auth]", "moto": "moto[server]", "s3fs": "s3fs"}
+PACKAGES = {
+    "aiohttp_cors": "ray[default]", "boto3": "boto3", "flask_wtf": "mlflow[auth]", "moto": "moto[server]",
+    "psycopg": "psycopg[binary]", "s3fs": "s3fs",
+}  # fmt: skip
 RAYLET = "raylet --raylet_socket"
 TRIAL = "ray::ImplicitFunc"
 WELL_BEGUN = 150  # steps; by then there is a checkpoint
