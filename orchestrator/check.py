@@ -10,7 +10,6 @@ takes two machines is judged here: a store that all share, versions, clocks.
 from __future__ import annotations
 
 import contextlib
-import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -25,6 +24,7 @@ from orchestrator.nodes import Answer, Node, alive, answers
 from orchestrator.place import Place, check_uri
 from orchestrator.plan import Study
 from orchestrator.room import fits, launchable, room
+from orchestrator.tracking import prove_files, reason, without_password
 from trainables.store import Store
 
 __all__ = ["Finding", "check", "look", "show"]
@@ -215,21 +215,19 @@ def _dry_trials(study: Study, resources: Resources, nodes: Sequence[Node]) -> li
 
 
 def _reach_tracking(uri: str) -> str:
-    """Uses MLflow's store as far as that writes nothing. The nodes never talk to it."""
+    """Uses MLflow's store as far as that leaves nothing. The nodes never talk to it."""
     try:
         check_uri(uri)
         if uri.startswith("http"):
             from mlflow import MlflowClient
 
-            MlflowClient(uri).search_experiments(max_results=1)  # it asks for the password, its health page does not
+            # The health page asks for no password. A new server has one experiment; one without any proves no files.
+            for experiment in MlflowClient(uri).search_experiments(max_results=1):
+                prove_files(experiment.artifact_location, uri)
         elif not uri.startswith("sqlite"):
             import sqlalchemy
 
             sqlalchemy.create_engine(uri).connect().close()
     except Exception as error:  # each database has errors of its own
-        raise Unfit(_without_password(one_line(error))) from None
-    return _without_password(uri)
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"(://[^/@\s:]*:)[^@\s]*@", r"\1***@", text)
+        raise Unfit(reason(error)) from None
+    return without_password(uri)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.devices import Resources, cpus, gpus
+from orchestrator.errors import UsageError
+from orchestrator.findings import one_line
 
 # Set before Ray and MLflow are imported. Ray's memory monitor ends the whole study where one trial should fail; its own
 # progress and loggers would say everything twice, and MLflow prints an address for each run; usage statistics are not
-# ours to send.
+# ours to send. MLflow would ask a server that fails for minutes, with nothing said: the writer asks again itself.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",
@@ -23,6 +26,7 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
@@ -34,12 +38,16 @@ def set_environment() -> None:
 
 
 def start_ray(address: str, resources: Resources) -> None:
-    """Joins the Ray cluster at `address`; "local" starts one of our own on this machine, whatever else runs here."""
+    """Joins the Ray cluster at `address`; "local" starts one of our own on this machine, whatever else runs here.
+
+    Raises:
+        UsageError: there is no such cluster, or it does not take us.
+    """
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address != "local":
-        ray.init(address=address, **quiet)
+        _join(address, quiet)
         return
     ray.init(
         address="local",
@@ -48,6 +56,26 @@ def start_ray(address: str, resources: Resources) -> None:
         include_dashboard=False,
         **quiet,
     )
+
+
+def _join(address: str, quiet: Mapping[str, Any]) -> None:
+    import ray
+    from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    try:
+        found = ray._private.services.canonicalize_bootstrap_address_or_die(address)
+        # The two say at once what `ray.init` would say after half a minute, and at length.
+        ensure_token_if_auth_enabled(create_token_if_missing=False)
+        GcsClient(address=found)
+        ray.init(address=found, **quiet)
+    except ray.exceptions.AuthenticationError:
+        raise UsageError(
+            f"--address: the Ray cluster at {address} wants its token: RAY_AUTH_MODE=token, and the token in "
+            "~/.ray/auth_token or the file that RAY_AUTH_TOKEN_PATH names (docs/cluster.md)"
+        ) from None
+    except Exception as error:  # Ray has many for a cluster that is not there or does not take us
+        raise UsageError(f"--address: no Ray cluster takes us at {address} ({one_line(error)})") from None
 
 
 def demand(address: str, resources: Resources, trials: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 import urllib.error
@@ -13,6 +14,7 @@ from pathlib import Path
 from orchestrator.errors import UsageError
 from trainables.store import Store
 
+GREETING_LIMIT_S = 10.0
 SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql")
 
 
@@ -63,13 +65,27 @@ def check_address(address: str) -> None:
             "--address: a study's driver runs on the cluster's head and outlives this machine: give the command with "
             f"--address auto to `ray exec --tmux` or `ray job submit` (docs/cluster.md), in place of {address}"
         )
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit():
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise UsageError(f"--address: must be local, auto or HOST:PORT, but got {address!r}")
     try:
-        socket.create_connection((host, int(port)), timeout=3).close()
-    except (OSError, OverflowError) as error:
+        with socket.create_connection((host, int(port)), timeout=3) as connection:
+            other = not _greets_as_ray(connection)
+    except OSError as error:
         raise UsageError(f"--address: no Ray cluster answers at {address} ({error})") from None
+    if other:
+        raise UsageError(f"--address: what answers at {address} is no Ray cluster; its head listens at 6379, or --port")
+
+
+def _greets_as_ray(connection: socket.socket) -> bool:
+    """Whether the other side begins to speak, with HTTP/2's settings as gRPC does: Ray waits for others without end."""
+    if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):  # then it waits to be spoken to
+        return True
+    connection.settimeout(GREETING_LIMIT_S)
+    try:
+        return connection.recv(9)[3:4] == b"\x04"
+    except TimeoutError:
+        return False
 
 
 def default_store(storage: Path) -> str:

@@ -351,8 +351,10 @@ def _resources(args: argparse.Namespace) -> Resources:
     if args.cpus_per_trial < 1 or (local and args.cpus_per_trial > cpus()):
         allowed = f"1 to {cpus()}, the cores of this machine" if local else "at least 1"
         raise UsageError(f"--cpus-per-trial: must be {allowed}, but got {args.cpus_per_trial}")
-    if not args.gpu_hour_price >= 0 or math.isinf(args.gpu_hour_price):
-        raise UsageError(f"--gpu-hour-price: must be 0 or more, but got {args.gpu_hour_price:g}")
+    if not 0 <= args.gpu_hour_price < math.inf:
+        raise UsageError(f"--gpu-hour-price: must be a finite number from 0 on, but got {args.gpu_hour_price:g}")
+    if args.gpu_hour_price and not wanted:
+        raise UsageError("--gpu-hour-price: these trials use no GPU; drop it, or give --gpus-per-trial")
     if args.max_concurrent < 0:
         raise UsageError(f"--max-concurrent: must be 0 (as many as fit) or more, but got {args.max_concurrent}")
     return Resources(args.cpus_per_trial, wanted, args.max_concurrent)

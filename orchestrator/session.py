@@ -15,12 +15,13 @@ from orchestrator.pictures import figures
 from orchestrator.place import Place
 from orchestrator.plan import Study, Trial
 from orchestrator.progress import Board
-from orchestrator.tracking import Tracking, save_pictures
+from orchestrator.tracking import FLUSH_LIMIT_S, Tracking, reason, save_pictures, without_password
 from trainables.stages import checkpoint_folder
 from trainables.store import Store
 
 SHOWN_METRICS = ("fid", "kid", "fid_digits", "miou", "validation_miou")  # in the line that says that a trial is done
 OK, FAILED, INTERRUPTED = 0, 1, 130
+BRIEF_S = 5.0  # that the end of a study waits for MLflow without a word
 
 
 class Session:
@@ -124,16 +125,26 @@ class Session:
     def close(self, interrupted: bool, show: Callable[[Tracking], None]) -> int:
         """The exit code, once every record is written and `show` has shown the study."""
         interrupts.ignore()  # every trial has ended; what is left takes moments
-        self.tracking.flush()
-        show(self.tracking)
-        self.tracking.close()
+        taken = self.tracking.flush(BRIEF_S) or self._waited_for_mlflow()
+        if taken:
+            show(self.tracking)
+        self.tracking.close(FLUSH_LIMIT_S if taken else 0.0)
         for error in self.tracking.errors:
             self.board.line(error)
+        if not taken:
+            self.board.line(
+                "no table: MLflow lacks records; what is done is in the store, and the same command sends it"
+            )
         if not self.all_done:
             self.board.line(f"{len(self.results)} of {len(self.trials)} trials are done; the same command goes on")
         if interrupted:
             return INTERRUPTED
-        return OK if self.all_done and not self.tracking.errors else FAILED
+        return OK if self.all_done and taken and not self.tracking.errors else FAILED
+
+    def _waited_for_mlflow(self) -> bool:
+        """Whether MLflow has taken every record after all."""
+        self.board.line(f"waiting for MLflow, {FLUSH_LIMIT_S:g} s at most: {self.tracking.trouble or 'it is slow'}")
+        return self.tracking.flush()
 
     def started(self, trial: Trial, attempt: int) -> None:
         """The trial has got its worker."""
@@ -210,6 +221,5 @@ def _tracking(study: Study, place: Place) -> Tracking:
     except UsageError:
         raise
     except Exception as error:  # each database has errors of its own
-        last = [line for line in str(error).splitlines() if line.strip()][:1]
-        reason = f"{type(error).__name__}: {''.join(last)}"
-        raise UsageError(f"--tracking-uri: MLflow cannot use {place.tracking_uri} ({reason})") from None
+        uri = without_password(place.tracking_uri)
+        raise UsageError(f"--tracking-uri: MLflow cannot use {uri} ({reason(error)})") from None

@@ -10,11 +10,13 @@ import json
 import logging
 import os
 import queue
+import re
 import sqlite3
 import subprocess
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -46,7 +48,7 @@ class Tracking:
         artifacts: the folder for a SQLite store's artefacts; a server has its own.
 
     Raises:
-        UsageError: the experiment belongs to another baseline, or was deleted.
+        UsageError: the experiment belongs to another baseline, or was deleted; or there is no place for its files.
     """
 
     def __init__(self, uri: str, study: Study, artifacts: Path) -> None:
@@ -60,6 +62,7 @@ class Tracking:
         self.client: MlflowClient = MlflowClient(tracking_uri=uri)
         self.experiment_id = self._experiment(artifacts if uri.startswith("sqlite:///") else None)
         self.errors: list[str] = []
+        self.trouble = ""  # why the last record is not written yet
         self._tags = _code_tags()
         self._runs: dict[str, str] = {}  # trial's name -> run id
         self._logged: dict[tuple[str, str], int] = {}  # (trial's name, metric) -> the last step
@@ -125,17 +128,33 @@ class Tracking:
         self._queue.put((trial.name, action))
 
     def _work(self) -> None:
+        given_up = 0
         while (item := self._queue.get()) is not None:
-            name, action = item
-            while True:
-                try:
-                    action()
-                    break
-                except Exception as error:  # whatever MLflow raises must not end the study
-                    if not _is_passing(error) or time.monotonic() > self._deadline:
-                        self.errors.append(f"MLflow, {name}: {_last_line(error)}")
-                        break
-                    time.sleep(RETRY_S)
+            if self.trouble and self._late:
+                given_up += 1
+            else:
+                self._write(*item)
+        if given_up:
+            self.errors.append(f"MLflow: {given_up} more records were not sent")
+
+    @property
+    def _late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _write(self, name: str, action: Callable[[], None]) -> None:
+        """Acts, again and again where that may help; `trouble` says why it does not."""
+        while True:
+            try:
+                action()
+                self.trouble = ""
+                return
+            except Exception as error:  # whatever MLflow raises must not end the study
+                self.trouble = f"MLflow, {name}: {reason(error)}"
+                if not _is_passing(error) or self._late:
+                    self.errors.append(self.trouble)
+                    self.trouble = self.trouble if self._late else ""
+                    return
+                time.sleep(RETRY_S)
 
     def _experiment(self, artifacts: Path | None) -> str:
         study, identity = self.study, _identity(self.study)
@@ -151,6 +170,11 @@ class Tracking:
             raise UsageError(
                 f"--name: the study {study.name!r} has another baseline or other data; choose another name"
             )
+        try:
+            prove_files(found.artifact_location, self.uri)
+        except Exception as error:  # each filesystem has errors of its own
+            where = found.artifact_location
+            raise UsageError(f"--tracking-uri: MLflow takes no files at {where} ({reason(error)})") from None
         self.client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW}", _view(study))
         if study.objective:
             self.client.set_experiment_tag(found.experiment_id, "objective", study.objective)
@@ -234,6 +258,22 @@ class Tracking:
         self.client.set_terminated(self._runs[trial.name], status)
 
 
+def prove_files(location: str, uri: str) -> None:
+    """Writes a file where a study's pictures go and removes it; raises whatever stands against it.
+
+    Args:
+        location: the experiment's.
+        uri: of the tracking store.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    folder = f"probe-{uuid.uuid4().hex}"
+    files: Any = get_artifact_repository(location, tracking_uri=uri)
+    with tempfile.NamedTemporaryFile(prefix="probe-") as probe:
+        files.log_artifact(probe.name, folder)
+    files.delete_artifacts(folder)
+
+
 def final_metrics(trial: Trial, result: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a finished trial as MLflow gets them: its metrics, its size, its time by stage and in all."""
     times = result["wall_time_s"]
@@ -310,6 +350,17 @@ def _is_passing(error: Exception) -> bool:
     return isinstance(error, OSError)  # as are the errors of a connection
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1].strip()
+def reason(error: Exception) -> str:
+    """What stands between us and MLflow, in one line without a password."""
+    if isinstance(error, UsageError):
+        return str(error)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401 or getattr(error, "error_code", "") == "UNAUTHENTICATED":
+        return "it wants a user and a password: ~/.mlflow/credentials, or MLFLOW_TRACKING_USERNAME and ..._PASSWORD"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return without_password(": ".join([type(error).__name__, *lines[:1]]))
+
+
+def without_password(text: str) -> str:
+    """The text with the password of each address in it covered."""
+    return re.sub(r"(://[^/@\s:]*:)[^@\s]*@", r"\1***@", text)

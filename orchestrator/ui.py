@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,10 +11,12 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
+
 from orchestrator.errors import UsageError
 from orchestrator.screen import console
 
-CLUSTER_PORT = 5000  # of MLflow on a cluster's head
+CLUSTER_PORT = 5000  # of MLflow on a cluster's head, unless its file says MLFLOW_PORT
 START_LIMIT_S = 120.0
 
 
@@ -26,15 +29,13 @@ def run(tracking_uri: str, port: int, cluster: Path | None) -> int:
         cluster: the file that the cluster was started from.
 
     Raises:
-        UsageError: the port is taken, or the cluster's file is not there.
+        UsageError: the port is taken, the cluster's file is none, or the tracking URI is a server's.
     """
     if not 1 <= port <= 65535:
         raise UsageError(f"--port: must be 1 to 65535, but got {port}")
+    words = _local(tracking_uri, port) if cluster is None else _tunnel(cluster, port)
     if _answers(port):
         raise UsageError(f"--port: {port} is in use on this machine; choose another")
-    if cluster is not None and not cluster.is_file():
-        raise UsageError(f"--cluster: there is no file {cluster}")
-    words = _local(tracking_uri, port) if cluster is None else _tunnel(cluster, port)
     server = subprocess.Popen(words, env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"})
     try:
         if _wait(server, port):
@@ -47,17 +48,26 @@ def run(tracking_uri: str, port: int, cluster: Path | None) -> int:
 
 
 def _local(tracking_uri: str, port: int) -> list[str]:
+    if tracking_uri.startswith("http"):
+        raise UsageError(f"--tracking-uri: {tracking_uri} is a server with a page of its own; open it in a browser")
     mlflow = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri]
     return [*mlflow, "--host", "127.0.0.1", "--port", str(port)]
 
 
 def _tunnel(cluster: Path, port: int) -> list[str]:
-    """Ray's ssh to the head, with the port of its MLflow brought here; it sleeps there for as long as it is wanted."""
-    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "exec"]
-    forward = ["--port-forward", str(CLUSTER_PORT)]
-    if port != CLUSTER_PORT:
-        raise UsageError(f"--port: must be {CLUSTER_PORT} with --cluster, as on the head, but got {port}")
-    return [*ray, *forward, str(cluster), "sleep infinity"]
+    """Ray's ssh to the head, with the port of its MLflow brought here."""
+    try:
+        config = yaml.safe_load(cluster.read_text())
+    except OSError as error:
+        raise UsageError(f"--cluster: cannot read {cluster} ({error.strerror})") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = str(error).splitlines()
+        raise UsageError(f"--cluster: {cluster} is no YAML file ({problem[0]}{problem[-1]})") from None
+    if not isinstance(config, dict) or not {"cluster_name", "provider"} <= config.keys():
+        raise UsageError(f"--cluster: {cluster} is no file for `ray up`: it has no cluster_name or no provider")
+    heads_port = re.search(r"\bMLFLOW_PORT=(\d+)", str(config))
+    heads = heads_port[1] if heads_port else str(CLUSTER_PORT)
+    return [sys.executable, "-m", "orchestrator.tunnel", str(cluster), str(port), heads]
 
 
 def _wait(server: subprocess.Popen[bytes], port: int) -> bool:

@@ -108,11 +108,12 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
+        self.files = folder
 
     def start(self) -> None:
         words = ["--host", "127.0.0.1", "--port", str(self.port), "-w", "1"]
         words += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
-        words += ["--artifacts-destination", str(self.folder)]
+        words += ["--artifacts-destination", str(self.files)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *words],
             env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},

@@ -1,6 +1,7 @@
 """What a study depends on goes away in its middle: MLflow's server, a node of the Ray cluster."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -43,6 +44,37 @@ def test_the_tracking_server_dies_and_comes_back(commands, server, tmp_path):
     assert "View experiment" not in command.text()  # as MLflow's client says for each run
     steps = [m.step for m in client.get_metric_history(runs["baseline-seed0"].info.run_id, "loss")]
     assert steps == list(range(2, STEPS + 1, 2))
+
+
+def test_a_tracking_server_that_is_gone_for_good_is_told_and_sent_everything_later(commands, server, tmp_path):
+    command = commands(tmp_path / "runs", "--variants", "baseline", "--tracking-uri", server.uri)
+    process = command.start()
+    wait_until(lambda: "started" in command.text(), command)
+    server.kill()
+    assert process.wait(200) == 1, command.text()
+    assert "Traceback" not in command.text()
+    assert "no table: MLflow lacks records" in command.text()
+    server.start()
+    again = command.run(network=True)
+    assert again.returncode == 0, again.stdout + again.stderr
+    client = MlflowClient(server.uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"] * 4
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="is the folder that takes no file")
+def test_a_tracking_server_that_takes_no_files_is_told_before_any_trial(commands, server, tmp_path):
+    server.kill()
+    server.files = Path("/proc/not-there")
+    server.start()
+    words = ("--variants", "baseline", "--tracking-uri", server.uri)
+    study = commands(tmp_path / "runs", *words).run(network=True)
+    assert (study.returncode, study.stdout) == (2, "")
+    assert re.fullmatch(r"error: --tracking-uri: MLflow takes no files at mlflow-artifacts:\S* \(.*\)\n", study.stderr)
+    check = commands(tmp_path / "runs", *words, name="check").run(network=True)
+    assert check.returncode == 2
+    row = next(line for line in check.stdout.splitlines() if "tracking" in line)
+    assert re.search(r"│ driver +│ tracking +│ NO +│ \w+", row), row
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the node's processes in /proc")

@@ -161,9 +161,24 @@ def test_a_store_that_stays_away_is_said_at_the_end(uri, tiny, monkeypatch):
         raise ConnectionError("the server is away")
 
     monkeypatch.setattr(tracking.client, "log_batch", log_batch)
-    tracking.log(trial, [(1, {"loss": 1.0})])
+    for step in range(1, 4):
+        tracking.log(trial, [(step, {"loss": 1.0})])
+    assert not tracking.flush(0.1)
+    assert tracking.trouble == "MLflow, baseline-seed0: ConnectionError: the server is away"
+    trouble = tracking.trouble
     tracking.close(limit_s=0.3)
-    assert tracking.errors == ["MLflow, baseline-seed0: the server is away"]
+    assert tracking.errors == [trouble, "MLflow: 3 more records were not sent"]
+
+
+def test_a_place_that_takes_no_files_is_refused(uri, tiny, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"--tracking-uri: MLflow takes no files at file:///.*NotADirectory"):
+        Tracking(uri, study(tiny, "no-place"), tmp_path / "file" / "artifacts")
+
+
+def test_what_proves_the_place_of_the_files_leaves_none_there(uri, tiny, tmp_path):
+    Tracking(uri, study(tiny, "proved"), tmp_path).close()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_the_saved_view_shows_the_metrics(uri, tiny):

@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 
 from orchestrator.run import main
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def free_port():
@@ -60,8 +62,10 @@ def test_a_page_that_cannot_be_is_refused_in_one_line(tmp_path, capsys, monkeypa
         port = str(taken.getsockname()[1])
         cases = [
             (["--storage", "empty"], "no study has been run in empty"),
-            (["--cluster", "not-there.yaml", "--port", str(free_port)], "not-there.yaml"),
-            (["--cluster", "not-there.yaml", "--port", port], f"{port} is in use"),
+            (["--cluster", "not-there.yaml", "--port", str(free_port)], "not-there.yaml (No such file or directory)"),
+            (["--cluster", ".", "--port", str(free_port)], "cannot read ."),
+            (["--cluster", str(ROOT / "cluster.yaml"), "--port", port], f"{port} is in use"),
+            (["--tracking-uri", f"http://127.0.0.1:{port}", "--port", str(free_port)], "open it in a browser"),
         ]
         for words, said in cases:
             assert main(["ui", *words]) == 2
@@ -70,7 +74,38 @@ def test_a_page_that_cannot_be_is_refused_in_one_line(tmp_path, capsys, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no file for `ray up`"),
+        ("torch==2.15.0\n", "is no file for `ray up`"),
+        ("kind: RayJob\n", "is no file for `ray up`"),
+        ("a: [\n", "is no YAML file"),
+        ("a:\tb: c\n", "is no YAML file"),
+    ],
+)
+def test_a_file_of_no_cluster_is_told_in_one_line(tmp_path, capsys, free_port, text, said):
+    (tmp_path / "file.yaml").write_text(text)
+    assert main(["ui", "--cluster", str(tmp_path / "file.yaml"), "--port", str(free_port)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "file.yaml") in line and said in line
+
+
+def test_a_cluster_that_is_not_up_is_told_in_one_line(tmp_path, free_port):
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    words = ["ui", "--cluster", str(tmp_path / "cluster.yaml"), "--port", str(free_port)]
+    own = {"RAY_TMPDIR": str(tmp_path), "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.run", *words],
+        capture_output=True, text=True, check=False, timeout=120, env=os.environ | own,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --cluster: there is no way to the head of") and "not found" in line
+
+
 SSH = """#!/bin/sh
+echo "$@" > {pid}.words
 echo $$ > {pid}.new && mv {pid}.new {pid}
 exec sleep 600
 """
@@ -78,6 +113,7 @@ CLUSTER = """
 cluster_name: here
 provider: {type: local, head_ip: 127.0.0.1, worker_ips: []}
 auth: {ssh_user: nobody}
+setup_commands: [MLFLOW_PORT=5077 > settings.sh]
 """
 HEAD = {"tags": {"ray-node-type": "head", "ray-node-status": "up-to-date"}, "state": "running"}
 
@@ -96,9 +132,9 @@ def test_a_tunnel_ends_with_the_command(tmp_path, free_port, monkeypatch):
     state.parent.mkdir(exist_ok=True)
     state.write_text(json.dumps({"127.0.0.1": HEAD}))
     words = ["ui", "--cluster", str(cluster), "--port", str(free_port)]
-    code = f"import sys; from orchestrator import run, ui; ui.CLUSTER_PORT = {free_port}; sys.exit(run.main({words}))"
-    page = subprocess.Popen([sys.executable, "-c", code])
+    page = subprocess.Popen([sys.executable, "-m", "orchestrator.run", *words])
     assert within(60, pid.exists)
+    assert f"-L {free_port}:localhost:5077" in Path(f"{pid}.words").read_text()
     page.terminate()
     page.wait(60)
     ssh = Path("/proc") / pid.read_text().strip()
