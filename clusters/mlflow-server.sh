@@ -29,8 +29,14 @@ fail() {
     exit 1
 }
 
-prepare() {
+# One `start` or `stop` at a time: of two at once neither would know the other's servers.
+lock() {
     mkdir -p "$folder"
+    exec 9>"$folder/lock"
+    flock --wait 300 9 || fail "another mlflow-server.sh is at work; see $folder"
+}
+
+prepare() {
     "$here/secrets.sh" "$folder/password" "$folder/flask_key"
     if [ -z "${MLFLOW_BACKEND_STORE_URI:-}" ]; then
         MLFLOW_BACKEND_STORE_URI="sqlite:///$folder/mlflow.db"
@@ -39,7 +45,6 @@ prepare() {
     fi
     # By the environment, not the command line, which every user of the machine can read.
     export MLFLOW_BACKEND_STORE_URI
-    reach_database
     local beside_the_store=${ABLATION_SHARED:+$ABLATION_SHARED/mlflow}
     export MLFLOW_ARTIFACTS_DESTINATION=${MLFLOW_ARTIFACTS_DESTINATION:-${beside_the_store:-$folder/artifacts}}
     export MLFLOW_AUTH_ADMIN_USERNAME=admin MLFLOW_AUTH_CONFIG_PATH="$folder/basic_auth.ini"
@@ -55,18 +60,8 @@ database_uri = sqlite:///$folder/basic_auth.db
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = 60
 END
-    sign_in
-}
-
-# MLflow itself would ask again and again for minutes, and then say why at length.
-reach_database() {
     local why
-    why=$(PGCONNECT_TIMEOUT=10 python -c '
-import os, sys, sqlalchemy
-try:
-    sqlalchemy.create_engine(os.environ["MLFLOW_BACKEND_STORE_URI"]).connect().close()
-except Exception as error:
-    sys.exit(" ".join(str(getattr(error, "orig", error)).split()))' 2>&1) || fail "MLFLOW_BACKEND_STORE_URI: $why"
+    why=$(python "$here/reach.py" 2>&1) || fail "${why##*$'\n'}"
 }
 
 # MLflow's clients on this machine read this file: the driver, `report`, a notebook. Another's is left alone.
@@ -110,10 +105,10 @@ answers() {
 # One after the other: two servers that open a new database at once break it.
 start() {
     local log=$folder/log-$1
-    if answers "$1"; then fail "something else answers at $1:$port; set MLFLOW_PORT"; fi
+    if (: <>"/dev/tcp/$1/$port") 2>/dev/null; then fail "another program has port $port of $1; set MLFLOW_PORT"; fi
     if [ -f "$log" ]; then mv "$log" "$log.before"; fi
     : >"$log"
-    setsid "$here/mlflow-server.sh" serve "$1" </dev/null >>"$log" 2>&1 &
+    setsid "$here/mlflow-server.sh" serve "$1" </dev/null >>"$log" 2>&1 9>&- &
     echo $! >"$folder/pid-$1"
     for ((second = 0; second < start_limit_s; second++)); do
         if grep -qF "$ended" "$log"; then break; fi
@@ -154,11 +149,16 @@ status() {
 
 case ${1:-} in
 start)
+    lock
     prepare
     stop_all
     for host in 127.0.0.1 $address; do start "$host"; done
+    sign_in
     ;;
-stop) stop_all ;;
+stop)
+    lock
+    stop_all
+    ;;
 status) status ;;
 serve) serve "$2" ;; # used by start, with what it has exported
 *)

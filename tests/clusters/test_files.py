@@ -108,7 +108,7 @@ def test_the_checkout_is_installed_once_with_our_versions(config):
     for kind in ("head_setup", "worker_setup"):
         (install,) = [command for command in commands(config, kind) if "pip install" in command]
         words = shlex.split(install)
-        assert words[:3] == ["cd", "~/ablations/code", "&&"]
+        assert " ".join(words).count("cd ~/ablations/code &&") == 1
         assert words[words.index("--constraint") + 1] == "constraints.txt"
         known = {".[cluster]": extra, ".": []}[words[words.index("--editable") + 1]]
         assert {"mlflow[auth]", "psycopg[binary]", "ray[default]"} <= {*words, *known}
@@ -192,7 +192,7 @@ def shell(home, command, **environment):
         code.symlink_to(ROOT)
     answer = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, check=True,
-        env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
+        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home), **environment},
     )  # fmt: skip
     return answer.stdout
 
@@ -224,15 +224,25 @@ def test_a_nodes_data_are_used_where_it_has_some(tmp_path):
     assert seen == f"{tmp_path}/ablations/data\n"
 
 
-def test_on_premises_data_are_copied_to_the_machines_own_disk(tmp_path):
+def test_data_are_copied_to_a_nodes_own_disk(config, tmp_path):
     shared = tmp_path / "mnt"
     (shared / "data" / "voc").mkdir(parents=True)
     (shared / "data" / "voc" / "an-image").write_text("x")
-    *_, copy = commands(prepared("clusters/onprem.yaml"), "worker_setup")
-    assert "rsync -a" in copy
-    shell(tmp_path, copy.replace("rsync -a", "cp -r"), ABLATION_SHARED=str(shared))  # this machine may have no rsync
+    *_, copy = commands(config, "worker_setup")
+    said = shell(tmp_path, copy, ABLATION_SHARED=str(shared))
+    assert said == f"{shared}/cache: 0 files, 0 copied\n{shared}/data: 1 files, 1 copied\n"
     assert (tmp_path / "ablations" / "data" / "voc" / "an-image").read_text() == "x"
     assert not (tmp_path / "ablations" / "cache").exists()
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_a_bucket_that_nobody_put_in_is_told_before_anything_is_installed(name, tmp_path):
+    settings, install, _ = commands(prepared(name), "head_setup")
+    shell(tmp_path, settings)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        shell(tmp_path, install)
+    assert (refused.value.returncode, refused.value.stdout.count("YOUR-BUCKET")) == (1, 1)
+    assert refused.value.stderr == f"put your own name there, in {name}\n"
 
 
 @pytest.mark.parametrize(("known", "said"), [({"RAY_CLOUD_INSTANCE_ID": "10.0.0.10"}, "10.0.0.10"), ({}, None)])

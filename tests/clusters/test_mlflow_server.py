@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -68,6 +69,14 @@ def run(word):
     return subprocess.run([SCRIPT, word], capture_output=True, text=True, check=False, timeout=200)
 
 
+def started(times):
+    """The exit code of each `start`, and what it says; all are at once."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    processes = [subprocess.Popen([SCRIPT, "start"], **pipes) for _ in range(times)]
+    said = [process.communicate(timeout=200)[0] for process in processes]
+    return [[process.returncode, text] for process, text in zip(processes, said, strict=True)]
+
+
 def postgres_programs():
     """The folder of PostgreSQL's programs; None where there is none."""
     found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
@@ -102,12 +111,12 @@ def postgres(home):
 
 def scenario(home, uri):
     """Everything, once; what was seen."""
-    if not uri.startswith("postgresql"):
-        return served(home)
+    if not uri:
+        return served(home, starts=2)
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri
     with postgres(home):
-        seen = served(home)
-        if seen["start"][0] == 0:
+        seen = served(home, starts=1)
+        if "client" in seen:
             seen["new head"] = on_a_new_head(home)
     return seen
 
@@ -130,19 +139,18 @@ def on_a_new_head(home):
     }
 
 
-def served(home):
+def served(home, starts):
     """From `start` to `stop`; what was seen."""
     folder, seen = home / "ablations" / "mlflow", {}
     try:
-        started = run("start")
-        seen["start"] = [started.returncode, started.stdout, started.stderr]
-        if started.returncode:
+        seen["start"] = started(starts)
+        if any(code for code, _ in seen["start"]):
             return seen
         password = (folder / "password").read_text()
         seen["answers"] = {address: answers(address, password) for address in ADDRESSES}
         seen["modes"] = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
         shown = [
-            started.stdout + started.stderr,
+            *(said for _, said in seen["start"]),
             *processes(home).values(),
             *(log.read_text() for log in folder.glob("log-*")),
         ]
@@ -236,11 +244,10 @@ def seen(database, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_it_starts_and_says_where(seen):
-    code, out, err = seen["start"]
-    assert (code, err) == (0, "")
-    for address in ADDRESSES:
-        assert f"http://{address}:{PORT}" in out
+def test_it_starts_and_says_where_also_twice_at_once(seen):
+    for code, said in seen["start"]:
+        assert code == 0, said
+        assert re.findall(r"http://([\d.]+):", said) == list(ADDRESSES)
 
 
 @pytest.mark.slow
@@ -294,7 +301,34 @@ def test_what_is_in_a_postgresql_outlives_the_head(seen):
     for password, why in (("wrong", "password authentication failed"), ("none", "no password supplied")):
         code, said = seen["new head"][password]
         assert code == 1
-        assert re.fullmatch(f"mlflow-server.sh: MLFLOW_BACKEND_STORE_URI: .*{why}.*\n", said)
+        assert re.fullmatch(f"mlflow-server.sh: MLFLOW_BACKEND_STORE_URI, .*{why}.*\n", said)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("MLFLOW_ARTIFACTS_DESTINATION=/proc/not-there", "MLFLOW_ARTIFACTS_DESTINATION, /proc/not-there: FileNotFound"),
+        ("MLFLOW_BACKEND_STORE_URI=sqlite:////not/there/x.db", "MLFLOW_BACKEND_STORE_URI, sqlite:////not/there/x.db: "),
+        ("MLFLOW_BACKEND_STORE_URI=db2://me:secret@h/runs", "MLFLOW_BACKEND_STORE_URI, db2://me:***@h/runs: NoSuchMod"),
+        ("MLFLOW_PORT={taken}", "another program has port {taken} of 127.0.0.1; set MLFLOW_PORT"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line_before_a_server_starts(tmp_path, setting, said):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        name, _, value = setting.format(taken=taken).partition("=")
+        answer = subprocess.run(
+            [SCRIPT, "start"], capture_output=True, text=True, check=False, timeout=120,
+            env={"HOME": str(tmp_path), "PATH": path, "ABLATION_MLFLOW_ADDRESS": "127.0.0.1", name: value},
+        )  # fmt: skip
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith(f"mlflow-server.sh: {said.format(taken=taken)}")
+    assert answer.stderr.count("\n") == 1
+    assert not (tmp_path / ".mlflow").exists()
+    assert processes(tmp_path) == {}
 
 
 if __name__ == "__main__":

@@ -53,8 +53,20 @@ def test_of_many_at_once_one_makes_it(tmp_path):
     assert list(tmp_path.iterdir()) == [token]
 
 
-def test_an_empty_file_is_no_secret(tmp_path):
-    (tmp_path / "token").touch()
-    answer = run(tmp_path, tmp_path / "token")
-    assert answer.returncode == 1
-    assert f"{tmp_path}/token is empty" in answer.stderr
+def test_an_empty_file_is_no_secret_and_neither_is_a_folder(tmp_path):
+    (tmp_path / "empty").touch()
+    (tmp_path / "blank").write_text(" \n")
+    (tmp_path / "folder").mkdir(0o755)
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("empty", "blank", "folder", "link"):
+        answer = run(tmp_path, tmp_path / name)
+        assert answer.returncode == 1
+        assert answer.stderr.startswith(f"secrets.sh: {tmp_path}/{name} is no file with a secret in it")
+    assert mode(tmp_path / "folder") == 0o755
+
+
+def test_a_question_is_answered_and_nothing_made(tmp_path):
+    answer = run(tmp_path, "--help")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "clusters/secrets.sh [FILE ...]" in answer.stderr
+    assert list(tmp_path.iterdir()) == []

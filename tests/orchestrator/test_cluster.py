@@ -173,6 +173,20 @@ def test_a_job_that_is_submitted_runs_a_study_and_a_stranger_submits_none(head, 
     assert len(runs) == 4
 
 
+def test_a_driver_without_the_token_is_told_in_one_line(head, commands, tmp_path):
+    words = ("--address", head(), "--gpus-per-trial", "0")
+    for wrong in ({"RAY_AUTH_TOKEN": secrets.token_hex()}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": ""}):
+        command = commands(tmp_path / "runs", *words)
+        command.environment = {"HOME": str(tmp_path), **wrong}
+        refused = command.run(network=True)
+        assert refused.returncode == 2, refused.stderr
+        assert refused.stderr.splitlines()[-1].startswith(
+            f"error: --address: the Ray cluster at {words[1]} wants its token"
+        )
+        assert "Traceback" not in refused.stderr
+        assert "started" not in refused.stdout
+
+
 def patiently(ask, seconds=120.0):
     """What `ask` answers, once something is there to answer."""
     deadline = time.monotonic() + seconds
