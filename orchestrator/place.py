@@ -74,7 +74,7 @@ def check_address(address: str) -> None:
     except OSError as error:
         raise UsageError(f"--address: no Ray cluster answers at {address} ({error})") from None
     if other:
-        raise UsageError(f"--address: what answers at {address} is no Ray cluster; its head listens at 6379, or --port")
+        raise UsageError(f"--address: what answers at {address} is no Ray cluster; a head's port is 6379 by default")
 
 
 def _greets_as_ray(connection: socket.socket) -> bool:
