@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from trainables.stages import checkpoint_folder
-from trainables.store import Store
+from trainables.store import Store, away
 
 KEPT = 2
 STATE = "state.pt"
@@ -97,7 +97,7 @@ class Checkpoints:
                 (folder / STATE).write_bytes(buffer.getbuffer())
             for old in self.store.keys(self.folder)[:-KEPT]:
                 self.store.remove(self.folder, old)
-        except OSError as error:  # the work is worth more than its checkpoint
+        except away() as error:  # the work is worth more than its checkpoint
             warnings.warn(f"checkpoint {self.folder} at {step} was not written: {error}", stacklevel=2)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trainables.store import Store
+from trainables.store import Store, away
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0  # without a new beat
@@ -113,7 +113,7 @@ class Claim:
         while not self._ended.wait(BEAT_S):
             try:
                 self.beat()
-            except OSError:  # a store that is away: the others cannot see that the beat is missing either
+            except away():  # the others cannot see that the beat is missing either
                 continue
         # The last beat and the end may have crossed.
         _remove(self.store, self.path)
@@ -128,7 +128,7 @@ def _owner(content: bytes) -> dict[str, Any] | None:
 
 
 def _remove(store: Store, path: str) -> None:
-    with contextlib.suppress(OSError):  # gone already, or the store is away: without a beat it is dead in any case
+    with contextlib.suppress(*away()):  # gone already, or the store is away: without a beat it is dead in any case
         store.fs.rm_file(path)
 
 

@@ -28,7 +28,7 @@ from trainables.inputs import NOWHERE, Inputs
 from trainables.making import Maker, Making, Write
 from trainables.progress import Progress
 from trainables.stages import stage_keys
-from trainables.store import Artefact, Store
+from trainables.store import Artefact, Store, away
 
 HISTORY = "history.json"  # what the stage logged, with its steps
 STORE_PATIENCE_S = 600.0  # how long a trial waits for a store that is full or away
@@ -163,10 +163,10 @@ class Trial:
         while True:
             try:
                 return action()
-            except OSError as error:
+            except away() as error:
                 if time.monotonic() > deadline:
                     raise
-                reason = error.strerror or str(error) or type(error).__name__
+                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
                 yield Progress(0, 1, note=f"the store {self.store.root} cannot be used ({reason}); trying again")
                 time.sleep(STORE_RETRY_S)
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,13 @@ def hashed(value: Any) -> str:
     """A key of 20 hexadecimal digits for anything that JSON can say, the same whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def away() -> tuple[type[Exception], ...]:
+    """What is raised by a store that is full or away: OSError, and what the clients of S3 and HTTP have beside it."""
+    clients = {"botocore.exceptions": "BotoCoreError", "aiohttp": "ClientError"}
+    loaded = [(sys.modules[name], error) for name, error in clients.items() if name in sys.modules]
+    return OSError, *(getattr(module, error) for module, error in loaded)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 import urllib.request
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from orchestrator.errors import UsageError
 from orchestrator.place import check_store
@@ -111,13 +112,66 @@ def test_an_artefact_without_its_manifest_is_none(bucket, tmp_path):
     assert store.keys("fid") == []
 
 
+@pytest.fixture
+def unreachable(monkeypatch):
+    """Lets a method of a filesystem fail so many times as it does without a connection, which is no OSError."""
+
+    def break_off(fs, method, times):
+        real, left = getattr(fs, method), iter(range(times))
+
+        def call(*words, **named):
+            if next(left, None) is not None:
+                raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1", error="refused")
+            return real(*words, **named)
+
+        monkeypatch.setattr(fs, method, call)
+        return left
+
+    return break_off
+
+
+@pytest.mark.parametrize("method", ["put_file", "exists", "pipe_file"])
+def test_a_trial_waits_while_s3_cannot_be_reached(bucket, config, local, tmp_path, monkeypatch, unreachable, method):
+    monkeypatch.setattr("trainables.pipeline.STORE_RETRY_S", 0.01)
+    store = Store(f"{bucket}/away-{method}", cache=tmp_path)
+    left = unreachable(store.fs, method, 3)
+    *records, last = run_trial(config, store)
+    assert next(left, None) is None
+    assert [record.note for record in records if "cannot be used (Could not connect" in record.note]
+    assert last.result["metrics"] == local
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore:checkpoint .* was not written")
+def test_a_trial_goes_on_where_its_checkpoints_cannot_be_written(bucket, config, local, tmp_path, unreachable):
+    store = Store(f"{bucket}/no-checkpoints", cache=tmp_path)
+    left = unreachable(store.fs, "put_file", 2)
+    *_, last = run_trial(config, store, checkpoint_interval_s=0)
+    assert next(left, None) is None
+    assert last.result["metrics"] == local
+
+
+def test_a_claim_beats_on_when_s3_is_back(bucket, monkeypatch, unreachable):
+    monkeypatch.setattr("trainables.claims.BEAT_S", 0.05)
+    store = Store(f"{bucket}/beats")
+    held = Claims(store).claim("ddpm-1")
+    left = unreachable(store.fs, "pipe_file", 3)
+    before = store.fs.cat_file(held.path)
+    deadline = time.monotonic() + 20
+    while store.fs.cat_file(held.path) == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert next(left, None) is None
+    assert store.fs.cat_file(held.path) != before
+    held.remove()
+
+
 def test_claims_hold_on_s3(bucket):
     first, second = Claims(Store(f"{bucket}/claims")), Claims(Store(f"{bucket}/claims"))
     held = first.claim("ddpm-1")
     assert held is not None
     assert second.claim("ddpm-1") is None
     held.remove()
-    assert second.claim("ddpm-1") is not None
+    second.claim("ddpm-1").remove()
 
 
 def test_a_bucket_that_is_not_there_is_told_and_not_made(bucket):
