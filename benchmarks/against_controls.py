@@ -8,7 +8,7 @@ The study's own table compares variants with the baseline. Here the question is 
 import sys
 
 from results.statistics import compare, paired_differences
-from results.table import FINISHED, load_trials
+from results.trials import FINISHED, load_trials
 
 
 def main(uri: str, study: str, metric: str = "miou", *controls: str) -> None:

@@ -9,7 +9,7 @@ of train.txt and val.txt together is the label pool, the rest trains the DDPM, a
 import sys
 from pathlib import Path
 
-from trainables.data.files import shuffled
+from trainables.data.listing import shuffled
 
 CLASSES = "[sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]"
 

@@ -11,7 +11,7 @@ import sys
 
 import sqlalchemy
 
-from orchestrator.tracking import prove_files, without_password
+from orchestrator.tracking.backend import prove_files, without_password
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """What all tests share: an environment that sends nothing out, and a study so small that it takes seconds."""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,39 @@ def tiny() -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def tiny_words() -> list[str]:
-    """The same as words of the command line."""
-    words = []
-    for name, value in TINY.items():
-        words += ["--set", f"{name}={list(value) if isinstance(value, tuple) else value}"]
-    return words
+def tiny_words() -> Callable[..., list[str]]:
+    """Makes words of the command line of the same, or of one that trains for more steps."""
+
+    def made(train_steps: int = TINY["training.train_steps"]) -> list[str]:
+        words = []
+        for name, value in (TINY | {"training.train_steps": train_steps}).items():
+            words += ["--set", f"{name}={list(value) if isinstance(value, tuple) else value}"]
+        return words
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def undisturbed_figures(tiny, tmp_path_factory) -> Callable[..., dict[str, dict[str, float]]]:
+    """Measures variants and controls of the tiny study, without Ray and without faults: the figures by trial."""
+
+    def measured(names: Iterable[str], train_steps: int) -> dict[str, dict[str, float]]:
+        # Only now: tests of words and of results need no torch.
+        from search_spaces.ablations import CONTROLS, VARIANTS
+        from search_spaces.presets import quick
+        from trainables.config import apply
+        from trainables.pipeline import run_trial
+        from trainables.store import Store
+
+        store = Store(tmp_path_factory.mktemp("undisturbed"))
+        baseline = apply(quick(), tiny | {"training.train_steps": train_steps})
+        figures = {}
+        for name in names:
+            *_, last = run_trial(apply(baseline, (VARIANTS | CONTROLS)[name]), store)
+            figures[f"{name}-seed0"] = last.result["metrics"]
+        return figures
+
+    return measured
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from trainables.stages import checkpoint_folder
-from trainables.store import Store, away
+from trainables.store import Store, away, checkpoint_folder
 
 KEPT = 2
 STATE = "state.pt"

@@ -71,11 +71,6 @@ class UNet(Section):
         """The numbers of the up blocks: after the down blocks 1..L and the middle block L + 1."""
         return tuple(range(self.levels + 2, 2 * self.levels + 2))
 
-    def up_block_channels(self, block: int) -> int:
-        """The output channels of up block `block`: the width of the next finer level, base_channels at the last."""
-        level = 2 * self.levels + 1 - block
-        return self.level_channels[level - 1] if level else self.base_channels
-
 
 class Pretrained(Section):
     """A U-Net of guided-diffusion's with the weights of a checkpoint; the names are that project's flags."""
@@ -95,11 +90,6 @@ class Pretrained(Section):
     def output_blocks(self) -> int:
         """The number of output blocks; they are counted from 0."""
         return len(self.channel_mult) * (self.num_res_blocks + 1)
-
-    def output_block_channels(self, block: int) -> int:
-        """The channels that output block `block` puts out."""
-        level = len(self.channel_mult) - 1 - block // (self.num_res_blocks + 1)
-        return self.num_channels * self.channel_mult[level]
 
 
 class Diffusion(Section):

@@ -8,14 +8,12 @@ It needs neither Ray nor MLflow: the orchestrator passes the records on, a noteb
 
 from __future__ import annotations
 
-import json
 import platform
 import random
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -25,10 +23,10 @@ from trainables.claims import Claims
 from trainables.config import Config
 from trainables.data import load
 from trainables.inputs import NOWHERE, Inputs
-from trainables.making import Maker, Making, Write
-from trainables.progress import Progress
-from trainables.stages import stage_keys
-from trainables.store import Artefact, Store, away
+from trainables.progress import Making, Progress, Write
+from trainables.stages import BY_NAME, stage_keys
+from trainables.stages.stage import Context
+from trainables.store import METRICS, Store, away, write_json
 
 HISTORY = "history.json"  # what the stage logged, with its steps
 STORE_PATIENCE_S = 600.0  # how long a trial waits for a store that is full or away
@@ -92,8 +90,7 @@ class Trial:
         self.checkpoint_interval_s, self.claims = checkpoint_interval_s, Claims(store)
         data = load(config.data, inputs.data_root)
         self.keys = stage_keys(config, data.about)
-        self.artefacts: dict[str, Artefact] = {}
-        self.maker = Maker(config, data, device, inputs, self.artefacts)
+        self.context = Context(config, data, device, inputs)
 
     def made(self, stage: str) -> Generator[Progress, None, None]:
         """Progress until `stage` is in the store: found there, made here, or made by another trial that needs it too.
@@ -116,7 +113,7 @@ class Trial:
                 if not self.store.has(stage, key):  # its last maker may have ended between the look and the claim
                     yield from self._make(stage)
                     made = True
-        self.artefacts[stage] = found
+        self.context.artefacts[stage] = found
         history = [(step, metrics) for step, metrics in found.json(HISTORY)]
         yield Progress(1, 1, history=history)
 
@@ -134,8 +131,8 @@ class Trial:
         except StopIteration as end:
             write: Write = end.value
         facts["wall_time_s"] = checkpoints.spent_s
-        if self.maker.parts > 1:
-            facts["note"] = f"GPU out of memory: each batch in {self.maker.parts} parts, their gradients added up"
+        if self.context.parts > 1:
+            facts["note"] = f"GPU out of memory: each batch in {self.context.parts} parts, their gradients added up"
         checkpoints.wait()
         yield from self._patiently(partial(self._publish, stage, facts, write, history))
         checkpoints.clear()
@@ -143,19 +140,19 @@ class Trial:
     def _publish(self, stage: str, facts: dict[str, Any], write: Write, history: list[Any]) -> None:
         with self.store.publish(stage, self.keys[stage], facts) as folder:
             write(folder)
-            _write_json(folder / HISTORY, history)
+            write_json(folder / HISTORY, history)
 
     def _made_in_parts(self, stage: str, checkpoints: Checkpoints) -> Making:
         """The stage's making; if the GPU's memory is short, once more with each batch in two parts."""
         try:
-            return (yield from self.maker.make(stage, checkpoints))
+            return (yield from BY_NAME[stage].make(self.context, checkpoints))
         except torch.OutOfMemoryError:
-            if self.maker.parts > 1:
+            if self.context.parts > 1:
                 raise
-            self.maker.parts = 2
+            self.context.parts = 2
         torch.cuda.empty_cache()
         yield Progress(0, 1, note="GPU out of memory: once more, each batch in 2 parts")
-        return (yield from self.maker.make(stage, checkpoints))
+        return (yield from BY_NAME[stage].make(self.context, checkpoints))
 
     def _patiently(self, action: Callable[[], T]) -> Generator[Progress, None, T]:
         """The action's result; while the store is full or away, again and again for a while, and saying so."""
@@ -173,11 +170,11 @@ class Trial:
     def result(self) -> dict[str, Any]:
         """The trial's figures, the folders that they came from, and the time that making them took."""
         metrics: dict[str, float] = {}
-        for stage in ("fid", "segmentation"):
-            if stage in self.artefacts:
-                metrics |= self.artefacts[stage].json("metrics.json")
-        times = {stage: artefact.facts["wall_time_s"] for stage, artefact in self.artefacts.items()}
-        facts = [artefact.facts for artefact in self.artefacts.values()]
+        for stage, artefact in self.context.artefacts.items():
+            if BY_NAME[stage].metrics(self.context.config):
+                metrics |= artefact.json(METRICS)
+        times = {stage: artefact.facts["wall_time_s"] for stage, artefact in self.context.artefacts.items()}
+        facts = [artefact.facts for artefact in self.context.artefacts.values()]
         return {
             "metrics": metrics,
             "artefacts": dict(self.keys),
@@ -186,10 +183,6 @@ class Trial:
             "machine": "; ".join(dict.fromkeys(f"{fact['machine']}, {fact['device']}" for fact in facts)),
             "note": "; ".join(dict.fromkeys(fact["note"] for fact in facts if "note" in fact)),
         }
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1))
 
 
 def _device_name(device: torch.device) -> str:

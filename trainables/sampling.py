@@ -57,6 +57,22 @@ class Drawn:
         return Drawn(timesteps=state["timesteps"], **arrays)
 
 
+class InParts(nn.Module):
+    """A network that takes its batch in `parts`, one after the other: less memory, the same output."""
+
+    def __init__(self, network: nn.Module, parts: int) -> None:
+        super().__init__()
+        self.network, self.parts = network, parts
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The network's output, (B, C, H, W)."""
+        if self.parts == 1:
+            return self.network(x_t, t)
+        parts = min(self.parts, len(x_t))
+        halves = zip(x_t.tensor_split(parts), t.tensor_split(parts), strict=True)
+        return torch.cat([self.network(x, at) for x, at in halves])
+
+
 def draw(
     config: Config, model: nn.Module, image_shape: torch.Size, device: torch.device, checkpoints: Checkpoints
 ) -> Generator[Progress, None, Drawn]:

@@ -26,6 +26,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 MANIFEST = "manifest.json"
+METRICS = "metrics.json"  # of an artefact that gives figures: each by its name
 BUCKETS = {"s3", "gs", "abfs"}  # fsspec's protocols for stores of objects
 
 
@@ -35,11 +36,21 @@ def hashed(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
+def write_json(path: Path, value: object) -> None:
+    """Writes what JSON can say, to be read by people too."""
+    path.write_text(json.dumps(value, indent=1))
+
+
 def away() -> tuple[type[Exception], ...]:
     """What is raised by a store that is full or away: OSError, and what the clients of S3 and HTTP have beside it."""
     clients = {"botocore.exceptions": "BotoCoreError", "aiohttp": "ClientError"}
     loaded = [(sys.modules[name], error) for name, error in clients.items() if name in sys.modules]
     return OSError, *(getattr(module, error) for module, error in loaded)
+
+
+def checkpoint_folder(stage: str, key: str) -> str:
+    """Where the checkpoints of an artefact in the making are, below the store's root."""
+    return f"checkpoints/{stage}-{key}"
 
 
 @dataclass(frozen=True)

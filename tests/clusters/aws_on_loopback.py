@@ -4,7 +4,6 @@ Run by test_aws.py in namespaces of its own; prints each step with its time, and
 `cluster.yaml` is edited as a user is told to. A study runs, and its worker is taken away in the middle.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -12,8 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import aws_calls  # sets keys of its own in the environment, which moto takes until `prepare`
@@ -21,6 +19,7 @@ import boto3
 import botocore.exceptions
 import yaml
 from cloud import ACCOUNT, ENDPOINT, LAPTOP, Cloud, Machine, make_network
+from waiting import step, wait_until
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "somebodys-bucket"
@@ -42,21 +41,7 @@ print("SEEN" + json.dumps(seen))
 """
 
 
-@contextlib.contextmanager
-def step(what: str) -> Iterator[None]:
-    begun = time.monotonic()
-    try:
-        yield
-    finally:
-        print(f"{time.monotonic() - begun:6.1f} s  {what}", file=sys.stderr, flush=True)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(condition.__qualname__)
-        time.sleep(0.3)
+until = partial(wait_until, limit_s=LIMIT_S, pause_s=0.3)
 
 
 def documented(word: str) -> str:
@@ -205,19 +190,20 @@ def study(cloud: Cloud, laptop: Laptop, words: str, seen: dict) -> None:
     said = laptop.said
     try:
         with step("the autoscaler has launched a worker"):
-            wait_until(lambda: instances(cloud, "worker", "running") or process.poll() is not None)
+            until(lambda: instances(cloud, "worker", "running") or process.poll() is not None, "a worker runs")
         (worker,) = instances(cloud, "worker", "running")
         seen["gpu_worker"] = aws_calls.described(cloud.region, worker)
         with step("the worker is set up, and both models are in training"):
-            wait_until(
-                lambda: sum(n >= WELL_BEGUN for n in checkpoints(cloud).values()) == 2 or process.poll() is not None
+            until(
+                lambda: sum(n >= WELL_BEGUN for n in checkpoints(cloud).values()) == 2 or process.poll() is not None,
+                "both models have checkpoints",
             )
         with step("the worker is taken away"):
             seen["checkpoints"], log = checkpoints(cloud), len(cloud.log.read_text())
             cloud.client("ec2").terminate_instances(InstanceIds=[worker])
-            wait_until(lambda: worker in cloud.killed)
+            until(lambda: worker in cloud.killed, "the worker is gone")
         with step("another worker is there"):
-            wait_until(lambda: instances(cloud, "worker", "running") or process.poll() is not None)
+            until(lambda: instances(cloud, "worker", "running") or process.poll() is not None, "another worker runs")
         with step("the study has ended"):
             seen["study"] = process.wait(LIMIT_S)
         seen["read_again"] = read_again(cloud, log)
@@ -244,13 +230,13 @@ def scenario(cloud: Cloud, laptop: Laptop, words: list[str], seen: dict) -> None
         said = laptop.run(f"ray exec cluster.yaml {shlex.quote(f'python -c {shlex.quote(RUNS)}')}")
         seen["runs"] = json.loads(said[said.index("SEEN") + 4 :].splitlines()[0])
     with step("the last worker has gone"):
-        wait_until(lambda: not instances(cloud, "worker", "pending", "running"))
+        until(lambda: not instances(cloud, "worker", "pending", "running"), "no worker runs")
     seen["asked"] = (cloud.machines[head].root / "var" / "log" / "asked").read_text()
     name = re.search(r"study (\S+):", seen["said"])[1]
     with step("the report, and ray down"):
         laptop.run(documented("ray down").replace("NAME", name).replace("ray down", "ray down -y"))
     seen["brought"] = [path.name for path in (laptop.machine.home / "checkout" / "runs-of-the-cluster").rglob("*.html")]
-    wait_until(lambda: head in cloud.killed)
+    until(lambda: head in cloud.killed, "the head is gone")
     seen["states"] = {one["InstanceId"]: one["State"]["Name"] for one in cloud.instances()}
     seen["workers"] = len(seen["states"]) - 1
 

@@ -6,7 +6,6 @@ and a real sshd. When moto ends an instance, all its processes are killed at onc
 when that process ends, the kernel ends moto and all machines with it.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -19,8 +18,10 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import boto3
+from waiting import wait_for_answer, wait_until
 
 ADDRESS = "192.168.255.1"  # of AWS
 ENDPOINT = f"http://{ADDRESS}:4566"
@@ -28,6 +29,8 @@ LAPTOP = "192.168.255.2"
 ACCOUNT = "123456789012"  # moto's
 MACHINE = Path(__file__).with_name("machine.sh")
 BOOT_LIMIT_S = 60.0
+
+T = TypeVar("T")
 
 
 def run(*words: str) -> str:
@@ -84,11 +87,11 @@ class Machine:
         spaces = ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", str(MACHINE)]
         with open(f"{self.folder}.log", "wb") as log:
             self.process = subprocess.Popen(spaces, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.pid = self._child()
+        self.pid = int(self._booted(self._children, "a process in its namespaces"))
         wire = f"m{self.pid}"
         run("ip", "link", "add", wire, "type", "veth", "peer", "name", "eth0", "netns", str(self.pid))
         run("ip", "link", "set", wire, "master", "cloud", "up")
-        self._wait_for(lambda: (self.root / "run" / "sshd" / "config").exists())
+        self._booted((self.root / "run" / "sshd" / "config").exists, "sshd's configuration")
 
     @property
     def root(self) -> Path:
@@ -113,17 +116,13 @@ class Machine:
         self.process.kill()
         self.process.wait()
 
-    def _child(self) -> int:
+    def _children(self) -> str:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        self._wait_for(lambda: children.exists() and children.read_text().strip())
-        return int(children.read_text())
+        return children.read_text().strip() if children.exists() else ""
 
-    def _wait_for(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + BOOT_LIMIT_S
-        while not condition():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{self.name} does not boot: {Path(f'{self.folder}.log').read_text()[-2000:]}")
-            time.sleep(0.05)
+    def _booted(self, condition: Callable[[], T], what: str) -> T:
+        log = Path(f"{self.folder}.log")
+        return wait_until(condition, f"{what} of {self.name}", BOOT_LIMIT_S, 0.05, self.process, log)
 
 
 class Cloud:
@@ -144,12 +143,7 @@ class Cloud:
                 [sys.executable, "-m", "moto.server", "-H", ADDRESS, "-p", ENDPOINT.rpartition(":")[2]],
                 env=os.environ | {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}, stdout=log, stderr=log,
             )  # fmt: skip
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{ENDPOINT}/moto-api/", timeout=1).read()
-                return
-            time.sleep(0.1)
-        raise RuntimeError(f"moto does not start: {self.log.read_text()[-2000:]}")
+        wait_for_answer(f"{ENDPOINT}/moto-api/", "moto", BOOT_LIMIT_S, self.moto, self.log)
 
     def client(self, service: str):
         return boto3.client(service, region_name=self.region, endpoint_url=ENDPOINT)

@@ -3,7 +3,6 @@
 aws_on_loopback.py does it all, once, in a network that has no way out; what it saw is judged here.
 """
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -16,12 +15,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from processes import started_with
 
-from search_spaces.ablations import CONTROLS, VARIANTS
-from search_spaces.presets import quick
-from trainables.config import apply
-from trainables.pipeline import run_trial
-from trainables.store import Store
+from search_spaces.ablations import CONTROLS
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("aws_on_loopback.py")
@@ -56,9 +52,8 @@ def missing() -> str:
 @pytest.fixture(scope="module")
 def words(tiny_words):
     """The study's: two models that are trained long enough to be interrupted, and their controls."""
-    study = [word.replace("train_steps=4", f"train_steps={STEPS}") for word in tiny_words]
     often = ["--checkpoint-interval", "1"]
-    return ["--gpus-per-trial", "0", "--max-concurrent", "2", "--variants", "cosine", *often, *study]
+    return ["--gpus-per-trial", "0", "--max-concurrent", "2", "--variants", "cosine", *often, *tiny_words(STEPS)]
 
 
 @pytest.fixture(scope="module")
@@ -84,25 +79,8 @@ def seen(words, folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny, tmp_path_factory):
-    """Each trial's figures, from a run on this machine alone."""
-    store = Store(tmp_path_factory.mktemp("undisturbed"))
-    baseline = apply(quick(), tiny | {"training.train_steps": STEPS})
-    figures = {}
-    for name in TRIALS:
-        *_, last = run_trial(apply(baseline, (VARIANTS | CONTROLS)[name]), store)
-        figures[f"{name}-seed0"] = last.result["metrics"]
-    return figures
-
-
-def processes(folder):
-    """The living processes that were started for machines in the folder."""
-    found = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # it has just ended
-            if f"={folder}/".encode() in environ.read_bytes():
-                found.append(environ.parent.name)
-    return found
+def undisturbed(undisturbed_figures):
+    return undisturbed_figures(TRIALS, STEPS)
 
 
 def test_the_machines_are_those_that_were_asked_for(seen):
@@ -168,5 +146,5 @@ def test_nothing_is_left(seen, folder):
     assert seen["errors"] == []
     assert set(seen["states"].values()) == {"terminated"}
     assert str(folder) not in Path("/proc/mounts").read_text()
-    assert processes(folder) == []
+    assert started_with(f"={folder}/") == {}
     assert "cloud" not in os.listdir("/sys/class/net")

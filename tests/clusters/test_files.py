@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.cluster import ENVIRONMENT
+from orchestrator.cluster.connection import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 FILES = ("cluster.yaml", "clusters/onprem.yaml", "clusters/gcp.yaml")

@@ -11,17 +11,16 @@ import os
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
+import waiting
+from ports import taken_port
+from processes import started_with
 
 SCRIPT = Path(__file__).parents[2] / "clusters" / "mlflow-server.sh"
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
@@ -39,30 +38,15 @@ DATABASE = "127.0.0.1:5432:runs:ablations:correct horse"
 
 def status(address, path, password=None, host=None):
     """The HTTP status that a client is answered with, 0 where nobody answers."""
-    request = urllib.request.Request(f"http://{address}:{PORT}{path}")
+    headers = {} if host is None else {"Host": host}
     if password is not None:
-        request.add_header("Authorization", f"Basic {base64.b64encode(f'admin:{password}'.encode()).decode()}")
-    if host is not None:
-        request.add_header("Host", host)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
+        headers["Authorization"] = f"Basic {base64.b64encode(f'admin:{password}'.encode()).decode()}"
+    return waiting.status(f"http://{address}:{PORT}{path}", headers, timeout_s=10)
 
 
 def processes(home):
     """The command lines of the living processes that were started for `home`, by process id."""
-    found = {}
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # it has just ended, or is another user's
-            if f"HOME={home}\0".encode() in environ.read_bytes() and environ.parent.name != str(os.getpid()):
-                found[int(environ.parent.name)] = (
-                    (environ.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                )
-    return found
+    return {pid: line for pid, line in started_with(f"HOME={home}\0").items() if pid != os.getpid()}
 
 
 def run(word):
@@ -198,15 +182,16 @@ def killed_and_back(home, password):
     parents = [pid for pid, line in before.items() if "mlflow server" in line and f"--host {ADDRESSES[1]} " in line]
     for pid in workers + parents:
         os.kill(pid, signal.SIGKILL)
-    end = time.monotonic() + RESTART_LIMIT_S
-    back = set()
-    while len(back) < len(ADDRESSES) and time.monotonic() < end:
-        time.sleep(0.5)
+
+    def back():
         servers = {pid: line for pid, line in processes(home).items() if "uvicorn" in line}
         # A new one beside an old one has no port, and what answers is the old one.
         of = {a: [pid in before for pid, line in servers.items() if f"--host {a} " in line] for a in ADDRESSES}
-        back = {a for a in ADDRESSES if of[a] == [False] and status(a, "/", password) == 200}
-    return [len(workers), len(parents), sorted(back)]
+        return [a for a in ADDRESSES if of[a] == [False] and status(a, "/", password) == 200]
+
+    with contextlib.suppress(TimeoutError):
+        waiting.wait_until(lambda: len(back()) == len(ADDRESSES), "both servers answer again", RESTART_LIMIT_S, 0.5)
+    return [len(workers), len(parents), back()]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -315,10 +300,7 @@ def test_what_is_in_a_postgresql_outlives_the_head(seen):
 )
 def test_what_cannot_be_used_is_told_in_one_line_before_a_server_starts(tmp_path, setting, said):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        taken = other.getsockname()[1]
+    with taken_port() as taken:
         name, _, value = setting.format(taken=taken).partition("=")
         answer = subprocess.run(
             [SCRIPT, "start"], capture_output=True, text=True, check=False, timeout=120,

@@ -24,10 +24,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600)]
 def seen(tiny_words, tmp_path_factory):
     """What one run of all steps saw; nothing of it is left on this machine."""
     folder = tmp_path_factory.mktemp("rack")
-    words = [word.replace("train_steps=4", f"train_steps={STEPS}") for word in tiny_words]
-    done = subprocess.run(
-        [sys.executable, STUDY, folder, *WORDS, *words], stdout=subprocess.PIPE, text=True, check=False
-    )
+    words = [*WORDS, *tiny_words(STEPS)]
+    done = subprocess.run([sys.executable, STUDY, folder, *words], stdout=subprocess.PIPE, text=True, check=False)
     seen = json.loads(done.stdout)
     if "lacking" in seen:
         pytest.skip(seen["lacking"])

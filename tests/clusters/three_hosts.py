@@ -15,9 +15,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
+
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 LAPTOP = "10.0.0.2"
@@ -161,10 +162,8 @@ class Machine:
 
     def _plug_in(self) -> None:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        while not (found := children.read_text().split()):
-            assert self.process.poll() is None, f"{self.name} ended"
-            time.sleep(0.01)
-        self.init = int(found[0])
+        found = wait_until(children.read_text, f"{self.name}'s first process", 60, 0.01, self.process)
+        self.init = int(found.split()[0])
         call(f"ip link add {self.name} type veth peer name eth0 netns {self.init}")
         call(f"ip link set {self.name} master switch up")
         self.process.stdin.write("\n")

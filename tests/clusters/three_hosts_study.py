@@ -17,9 +17,11 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from three_hosts import ROOT, alone, lacking, rack
+from waiting import step, wait_until
 
 HEAD, WORKER, VICTIM = ADDRESSES = ("10.0.0.10", "10.0.0.11", "10.0.0.12")
 FILE = "clusters/onprem.yaml"
@@ -40,7 +42,8 @@ KEYS = "[default]\naws_access_key_id = rack\naws_secret_access_key = rack\n"
 SIGN_IN = "[mlflow]\nmlflow_tracking_username = admin\nmlflow_tracking_password = {}\n"
 FIGURES = """
 import json, sys
-from results.table import METRICS, load_trials
+from results.metrics import METRICS
+from results.trials import load_trials
 names = {metric.name for metric in METRICS}
 trials = load_trials(sys.argv[1], sys.argv[2])
 rows = {f"{row['variant']}-seed{row['seed']}": row for row in trials.to_dict("records")}
@@ -48,23 +51,7 @@ print(json.dumps({name: {m: v for m, v in row.items() if m in names and v == v} 
 """
 
 
-@contextlib.contextmanager
-def step(what):
-    """Says what was done, and how long it took."""
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        print(f"{time.monotonic() - began:6.1f} s  {what:.110}", file=sys.stderr, flush=True)
-
-
-def until(condition, what, limit_s=PATIENCE_S):
-    """Waits until the condition comes true."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {limit_s:g} s: {what}")
-        time.sleep(1)
+until = partial(wait_until, limit_s=PATIENCE_S, pause_s=1.0)
 
 
 class Scenario:
@@ -237,7 +224,7 @@ class Scenario:
         os.killpg(page.pid, signal.SIGTERM)
         page.wait(60)
         with step("until the tunnel is gone"):
-            until(lambda: not self.head.processes("sleep infinity"), "no tunnel", 60)
+            until(lambda: not self.head.processes("sleep infinity"), "no tunnel", limit_s=60)
 
     def _status(self, path, password=None):
         """What MLflow answers on the laptop's loopback; 0 where nobody does."""
@@ -264,7 +251,7 @@ class Scenario:
         for host in (WORKER, VICTIM):
             self.on_laptop(f"ssh -i ~/.ssh/ablations ablations@{host} '~/ablations/env/bin/ray stop'")
         with step("until nothing of the account runs on any host"), contextlib.suppress(TimeoutError):
-            until(lambda: not any(host.processes() for host in self.hosts.values()), "nothing runs", 60)
+            until(lambda: not any(host.processes() for host in self.hosts.values()), "nothing runs", limit_s=60)
         self.seen["left"] = {address: host.processes() for address, host in self.hosts.items()}
 
 

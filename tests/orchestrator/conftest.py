@@ -3,17 +3,17 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from ports import free_port
+from processes import started_with
+from waiting import wait_for_answer
 
 # What Ray asks of a file that is not `ray up`'s.
 NOTHING = {
@@ -78,19 +78,15 @@ class Command:
 
     def processes(self, title: str = "") -> list[int]:
         """The living processes that come from this command and have `title` in their command line."""
-        found = []
-        for environ in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                ours = f"{MARK}={self.mark}".encode() in environ.read_bytes()
-                if ours and title.encode() in (environ.parent / "cmdline").read_bytes():
-                    found.append(int(environ.parent.name))
-            except OSError:  # it has just ended, or is another user's
-                continue
-        return found
+        return [pid for pid, line in started_with(f"{MARK}={self.mark}").items() if title in line]
 
-    def runs(self):
-        """MLflow's client and the study's runs by name; two of one name fail."""
-        client = MlflowClient(f"sqlite:///{self.storage}/mlflow.db")
+    def runs(self, uri: str = ""):
+        """MLflow's client and the study's runs by name; two of one name fail.
+
+        Args:
+            uri: of MLflow's server, where the study wrote to one.
+        """
+        client = MlflowClient(uri or f"sqlite:///{self.storage}/mlflow.db")
         (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
         runs = client.search_runs([experiment.experiment_id])
         assert len({run.info.run_name for run in runs}) == len(runs)
@@ -104,9 +100,7 @@ class Server:
     """A lean MLflow server on loopback that can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
         self.files = folder
 
@@ -119,14 +113,7 @@ class Server:
             env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=1).read()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        pytest.fail("the MLflow server did not start")
+        wait_for_answer(f"{self.uri}/health", "the MLflow server", 60, self.process)
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -144,8 +131,8 @@ def server(tmp_path):
 
 @pytest.fixture(scope="session")
 def commands(tiny_words):
-    """Makes commands of the tiny study on a storage folder."""
-    return lambda storage, *more, name="ablations": Command(storage, [*tiny_words, *more], name)
+    """Makes commands of the tiny study on a storage folder; `train_steps` makes its trainings longer."""
+    return lambda storage, *more, name="ablations", **longer: Command(storage, [*tiny_words(**longer), *more], name)
 
 
 @pytest.fixture(scope="session")

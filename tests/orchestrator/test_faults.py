@@ -3,19 +3,16 @@
 The rounds of killing are few here; `make soak` runs twenty (ABLATION_SOAK_ROUNDS).
 """
 
+import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-
-from search_spaces.ablations import CONTROLS, VARIANTS
-from search_spaces.presets import quick
-from trainables.config import apply
-from trainables.pipeline import run_trial
-from trainables.store import Store
+from waiting import wait_until
 
 ROUNDS = int(os.environ.get("ABLATION_SOAK_ROUNDS", "1"))
 SEED = int(os.environ.get("ABLATION_SOAK_SEED", "0"))
@@ -27,41 +24,23 @@ pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the pr
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny, tmp_path_factory):
-    """Each trial's figures, from a run without Ray and without faults."""
-    store, baseline = Store(tmp_path_factory.mktemp("undisturbed")), apply(quick(), longer(tiny))
-    figures = {}
-    for name in TRIALS:
-        *_, last = run_trial(apply(baseline, (VARIANTS | CONTROLS)[name]), store)
-        figures[f"{name}-seed0"] = last.result["metrics"]
-    return figures
-
-
-def longer(tiny):
-    return tiny | {"training.train_steps": STEPS}
+def undisturbed(undisturbed_figures):
+    return undisturbed_figures(TRIALS, STEPS)
 
 
 @pytest.fixture
 def command(commands, tmp_path):
     """Makes the command of one round, in a folder of its own."""
 
-    def made(number=0):
-        command = commands(tmp_path / f"round-{number}", *OFTEN)
-        command.words = [word.replace("train_steps=4", f"train_steps={STEPS}") for word in command.words]
-        return command
-
-    return made
+    return lambda number=0: commands(tmp_path / f"round-{number}", *OFTEN, train_steps=STEPS)
 
 
-def wait_for(condition, process, command, seconds=120.0):
+def came(condition, what, process, command):
     """Whether the condition came true before the process ended."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, command.text()
-        if process.poll() is not None:
-            return False
-        time.sleep(0.05)
-    return True
+    try:
+        return bool(wait_until(condition, what, 120, pause_s=0.05, process=process, log=command.out))
+    except RuntimeError:
+        return False
 
 
 def assert_as_undisturbed(command, undisturbed):
@@ -88,7 +67,7 @@ def test_workers_killed_at_random_times(command, undisturbed):
         mine = command(number)
         process = mine.start("--max-retries", "50")
         for _ in range(3):
-            if not wait_for(lambda mine=mine: mine.processes("ray::ImplicitFunc.train"), process, mine):
+            if not came(lambda mine=mine: mine.processes("ray::ImplicitFunc.train"), "a worker", process, mine):
                 break
             time.sleep(rng.uniform(0.1, 3.0))
             kills += kill_some(mine.processes("ray::ImplicitFunc.train"), rng)
@@ -113,9 +92,8 @@ def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undi
             before = makings(mine)
             process = mine.start()
             patience = rng.uniform(6, 16) if attempt < 3 else 200
-            deadline = time.monotonic() + patience
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.1)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
             repeated += sum(at != makings(mine).get(path) for path, at in before.items())
             if process.poll() is not None:
                 code = process.returncode
@@ -134,7 +112,7 @@ def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undi
 def test_two_drivers_on_one_study(command, undisturbed):
     mine = command()
     first = mine.start()
-    assert wait_for(lambda: "started" in mine.text(), first, mine)
+    assert came(lambda: "started" in mine.text(), "a trial starts", first, mine)
     second = mine.run()
     assert second.returncode == 2
     assert f"is being run by process {first.pid}" in second.stderr
@@ -182,8 +160,7 @@ sys.meta_path.insert(0, Finder())
 def test_each_kind_of_failure_ends_as_it_should_beside_healthy_trials(commands, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(FAULTS)
     wild = ["--variant", "wild: training.learning_rate=1e30", "--stall-limit", "12", "--max-retries", "1"]
-    command = commands(tmp_path / "runs", *wild)
-    command.words = [word.replace("train_steps=4", "train_steps=30") for word in command.words]
+    command = commands(tmp_path / "runs", *wild, train_steps=30)
     command.environment["PYTHONPATH"] = str(tmp_path)
     done = command.run()
     assert done.returncode == 1, done.stdout + done.stderr

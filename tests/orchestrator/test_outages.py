@@ -9,36 +9,23 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
+from waiting import wait_until
 
 STEPS = 400
 
 pytestmark = pytest.mark.slow
 
 
-def lasting(command, steps=STEPS):
-    command.words = [word.replace("train_steps=4", f"train_steps={steps}") for word in command.words]
-    return command
-
-
-def wait_until(condition, command, seconds=120.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, command.text()
-        time.sleep(0.1)
-
-
 def test_the_tracking_server_dies_and_comes_back(commands, server, tmp_path):
-    command = lasting(commands(tmp_path / "runs", "--variants", "baseline", "--tracking-uri", server.uri))
+    words = ("--variants", "baseline", "--tracking-uri", server.uri)
+    command = commands(tmp_path / "runs", *words, train_steps=STEPS)
     process = command.start()
-    wait_until(lambda: "baseline-seed0: training" in command.text(), command)
+    wait_until(lambda: "baseline-seed0: training" in command.text(), "the training begins", 120, log=command.out)
     server.kill()
     time.sleep(5)
     server.start()
     assert process.wait(200) == 0, command.text()
-    client = MlflowClient(server.uri)
-    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
-    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    client, runs = command.runs(server.uri)
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert len(runs) == 4
     assert "View experiment" not in command.text()  # as MLflow's client says for each run
@@ -49,7 +36,7 @@ def test_the_tracking_server_dies_and_comes_back(commands, server, tmp_path):
 def test_a_tracking_server_that_is_gone_for_good_is_told_and_sent_everything_later(commands, server, tmp_path):
     command = commands(tmp_path / "runs", "--variants", "baseline", "--tracking-uri", server.uri)
     process = command.start()
-    wait_until(lambda: "started" in command.text(), command)
+    wait_until(lambda: "started" in command.text(), "a trial starts", 120, log=command.out)
     server.kill()
     assert process.wait(200) == 1, command.text()
     assert "Traceback" not in command.text()
@@ -57,9 +44,8 @@ def test_a_tracking_server_that_is_gone_for_good_is_told_and_sent_everything_lat
     server.start()
     again = command.run(network=True)
     assert again.returncode == 0, again.stdout + again.stderr
-    client = MlflowClient(server.uri)
-    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
-    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"] * 4
+    _, runs = command.runs(server.uri)
+    assert [run.info.status for run in runs.values()] == ["FINISHED"] * 4
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="is the folder that takes no file")
@@ -96,10 +82,12 @@ def test_a_node_that_is_lost_gives_its_trials_to_the_other(commands, tmp_path, m
             "--checkpoint-interval",
             "0.3",
         ]
-        command = lasting(commands(tmp_path / "runs", *words), 1500)
+        command = commands(tmp_path / "runs", *words, train_steps=1500)
         process = command.start()
         store = tmp_path / "runs" / "store" / "checkpoints"
-        wait_until(lambda: len(list(store.glob("ddpm-*/*/manifest.json"))) >= 2, command)
+        wait_until(
+            lambda: len(list(store.glob("ddpm-*/*/manifest.json"))) >= 2, "two checkpoints", 120, log=command.out
+        )
         cluster.remove_node(other, allow_graceful=False)
         assert process.wait(240) == 0, command.text()
     finally:

@@ -10,7 +10,8 @@ from search_spaces.ablations import CONTROLS, VARIANTS
 from search_spaces.presets import ABLATIONS, SEGMENTATION, paper, paper_segmentation, quick, quick_segmentation, voc
 from search_spaces.segmentation import CONFIGURATIONS, HEAT_MAP_TIMESTEPS, controls, probes
 from trainables.config import Config, apply
-from trainables.data import about
+from trainables.data import About, about
+from trainables.network_cost import network_cost
 
 PRESET = pytest.mark.parametrize("preset", ABLATIONS.values(), ids=ABLATIONS)
 
@@ -46,9 +47,8 @@ def test_looks_at_every_up_block(preset: Callable[[], Config]) -> None:
 
 def test_papers_network_has_1536_channels_of_features_at_its_timesteps() -> None:
     config = paper()
-    widths = [config.unet.up_block_channels(block) for block in config.segmentation.blocks]
-    assert widths == [256, 128, 64, 64]
-    assert sum(widths) * len(config.segmentation.timesteps) == 1536
+    about = About(1, ("a", "b"), 60_000, 1000, 9000, "fingerprint")
+    assert network_cost(config, about).feature_channels * len(config.segmentation.timesteps) == 1536
 
 
 def test_voc_and_its_segmentation_train_the_same_ddpm() -> None:

@@ -123,9 +123,7 @@ def test_config_is_imported_without_torch() -> None:
 def test_the_papers_arithmetic() -> None:
     unet = UNet(base_channels=64, channel_mults=(1, 2, 4, 8))
     assert unet.up_blocks == (6, 7, 8, 9)
-    widths = [unet.up_block_channels(block) for block in unet.up_blocks]
-    assert widths == [256, 128, 64, 64]
-    assert 3 * sum(widths) == 1536
+    assert unet.level_channels == (64, 128, 256, 512)
 
 
 def test_the_default_is_the_paper() -> None:

@@ -298,8 +298,8 @@ def test_changed_setting_makes_only_the_stages_that_read_it(
     ("broken", "before"),
     [
         ("trainables.training.Trainer", []),
-        ("trainables.making.save", []),  # while the files are being written
-        ("trainables.making.draw", ["ddpm"]),
+        ("safetensors.torch.save", []),  # while the files are being written
+        ("trainables.sampling.draw", ["ddpm"]),
         ("trainables.evaluation.fid.Reference.of", ["ddpm", "samples"]),
         ("trainables.evaluation.fid.distances", ["ddpm", "samples", "reference"]),
         ("trainables.evaluation.pixel_classifier.Trainer", ["ddpm", "samples", "reference", "fid"]),

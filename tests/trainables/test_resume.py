@@ -18,8 +18,8 @@ from trainables.checkpoints import STATE, Checkpoints
 from trainables.config import Config, apply
 from trainables.data import load
 from trainables.pipeline import run_trial
-from trainables.stages import checkpoint_folder, stage_keys
-from trainables.store import Store
+from trainables.stages import stage_keys
+from trainables.store import Store, checkpoint_folder
 from trainables.training import Trainer
 
 EXACT = {"ddpm": "ema.safetensors", "samples": "samples.npy", "fid": "metrics.json", "segmentation": "metrics.json"}

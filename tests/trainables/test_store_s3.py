@@ -1,7 +1,6 @@
 """The store on an S3 server: moto's, on loopback, as a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,9 +8,11 @@ import urllib.request
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from ports import free_port
+from waiting import wait_for_answer, wait_until
 
 from orchestrator.errors import UsageError
-from orchestrator.place import check_store
+from orchestrator.storage.locations import check_store
 from search_spaces.presets import quick
 from trainables.claims import Claims
 from trainables.config import apply
@@ -30,9 +31,7 @@ OURS = KEYS | {
 @pytest.fixture(scope="module")
 def bucket():
     """The URI of an empty bucket; the environment leads every S3 client to the server on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
     with pytest.MonkeyPatch.context() as patch:
@@ -40,24 +39,13 @@ def bucket():
             patch.setenv(name, value)
         server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            wait_for(endpoint)
+            wait_for_answer(f"{endpoint}/moto-api", "the S3 server", 30, server)
             request = urllib.request.Request(f"{endpoint}/studies", method="PUT")
             urllib.request.urlopen(request, timeout=10).read()
             yield "s3://studies"
         finally:
             server.kill()
             server.wait()
-
-
-def wait_for(endpoint):
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(f"{endpoint}/moto-api", timeout=1).read()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("the S3 server did not start")
 
 
 @pytest.fixture(scope="module")
@@ -157,11 +145,8 @@ def test_a_claim_beats_on_when_s3_is_back(bucket, monkeypatch, unreachable):
     held = Claims(store).claim("ddpm-1")
     left = unreachable(store.fs, "pipe_file", 3)
     before = store.fs.cat_file(held.path)
-    deadline = time.monotonic() + 20
-    while store.fs.cat_file(held.path) == before and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: store.fs.cat_file(held.path) != before, "a new beat", 20, pause_s=0.05)
     assert next(left, None) is None
-    assert store.fs.cat_file(held.path) != before
     held.remove()
 
 

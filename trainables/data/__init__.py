@@ -1,7 +1,9 @@
 """The datasets, one module each, with two functions.
 
-about(data, root) -> About      what the plan must know; imports no torch, so that a dry run is quick
-arrays(data, root) -> Arrays    the images and masks themselves, every file of them read and checked
+about(data, root) -> About               what the plan must know; imports no torch, so that a dry run is quick
+read(data, root) -> (About, Arrays)      that, and the images and masks themselves, every file read and checked
+
+Both go through the files once, of which there may be tens of thousands: each is hashed once a call.
 
 `root` is where the files are: a fact of the machine, not a setting, so it is no part of any key.
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from trainables.cache import cache_folder
 from trainables.config import Data
 
 if TYPE_CHECKING:
@@ -85,8 +88,8 @@ class Module(Protocol):
     def about(self, data: Data, root: Path | None) -> About:
         """The dataset's facts."""
 
-    def arrays(self, data: Data, root: Path | None) -> Arrays:
-        """Its images and masks at `data.image_size`."""
+    def read(self, data: Data, root: Path | None) -> tuple[About, Arrays]:
+        """The same facts, and its images and masks at `data.image_size`."""
 
 
 def about(data: Data, root: Path | None = None) -> About:
@@ -98,9 +101,14 @@ def about(data: Data, root: Path | None = None) -> About:
     return _module(data).about(data, root)
 
 
+def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
+    """The facts of the dataset that `data` names, and its images and masks, at its image size, as arrays."""
+    return _module(data).read(data, root)
+
+
 def arrays(data: Data, root: Path | None = None) -> Arrays:
     """The images and masks of the dataset that `data` names, at its image size, as arrays."""
-    return _module(data).arrays(data, root)
+    return read(data, root)[1]
 
 
 def obtain(data: Data, root: Path | None = None) -> None:
@@ -109,8 +117,6 @@ def obtain(data: Data, root: Path | None = None) -> None:
     Raises:
         DataError: the download failed.
     """
-    from trainables.data.cache import cache_folder
-
     download = getattr(_module(data), "download", None)
     if download is not None and root is None:
         download(cache_folder() / "data")
@@ -120,8 +126,8 @@ def load(data: Data, root: Path | None = None) -> Dataset:
     """The images and masks of the dataset that `data` names, at its image size, as tensors."""
     import torch
 
-    splits = vars(arrays(data, root))
-    return Dataset(about(data, root), **{name: torch.from_numpy(split) for name, split in splits.items()})
+    facts, splits = read(data, root)
+    return Dataset(facts, **{name: torch.from_numpy(split) for name, split in vars(splits).items()})
 
 
 def _module(data: Data) -> Module:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.config import Data
-from trainables.data import About, Arrays, files
+from trainables.data import About, Arrays, reading
 from trainables.data.cache import located
-from trainables.data.files import Listing, Pair
+from trainables.data.listing import Listing, Pair, images_in
 
 CLASS_NAMES = (
     *("background", "bed", "bed footboard", "bed headboard", "bed side rail", "carpet", "ceiling"),
@@ -31,12 +31,12 @@ UNSCORED = (0,)
 
 def about(data: Data, root: Path | None = None) -> About:
     """The facts of the dataset: the same at every image size."""
-    return files.about(_listing(root))
+    return reading.about(_listing(root))
 
 
-def arrays(data: Data, root: Path | None = None) -> Arrays:
-    """Its images and masks at `data.image_size`."""
-    return files.arrays(_listing(root), data)
+def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
+    """Its facts, and its images and masks at `data.image_size`."""
+    return reading.read(_listing(root), data)
 
 
 def _listing(root: Path | None) -> Listing:
@@ -52,7 +52,7 @@ def _pairs(folder: Path, listing: Listing) -> list[Pair]:
     if not folder.is_dir():
         listing.offenders.add(folder, "is missing")
         return []
-    images = files.images_in(folder, listing.offenders).values()
+    images = images_in(folder, listing.offenders).values()
     if not images:
         listing.offenders.add(folder, "holds no image")
     return [Pair(path, path.with_suffix(".npy")) for path in images]

@@ -15,15 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.cache import cache_folder
 from trainables.data import Arrays, DataError
 
 DOWNLOAD_FAILS = (OSError, RuntimeError, EOFError, HTTPException)  # torchvision raises what it meets
-
-
-def cache_folder() -> Path:
-    """The folder that ABLATION_CACHE names, else ~/.cache/diffusion-ablations."""
-    named = os.environ.get("ABLATION_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "diffusion-ablations"
 
 
 def located(root: Path | None, name: str, marker: str, *others: str) -> Path:

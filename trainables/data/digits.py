@@ -24,8 +24,8 @@ def about(data: Data, root: Path | None = None) -> About:
     return About(1, CLASS_NAMES, train, labels, held_out, _fingerprint())
 
 
-def arrays(data: Data, root: Path | None = None) -> Arrays:
-    """The digits brought to `data.image_size` bilinearly, split at random once and for all."""
+def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
+    """Their facts, and the digits brought to `data.image_size` bilinearly, split at random once and for all."""
     # Imported here: `about` is called by dry runs, which must not wait for torch.
     import numpy as np
     import torch
@@ -39,7 +39,8 @@ def arrays(data: Data, root: Path | None = None) -> Arrays:
     images = (ink * 255).round().to(torch.uint8).numpy()
     label = torch.from_numpy(digits[order] + 1).to(torch.uint8)[:, None, None]
     masks = torch.where(ink[:, 0] > INK, label, torch.zeros_like(label)).numpy()
-    return Arrays(images[TRAIN], images[LABELS], masks[LABELS], images[HELD_OUT], masks[HELD_OUT])
+    splits = Arrays(images[TRAIN], images[LABELS], masks[LABELS], images[HELD_OUT], masks[HELD_OUT])
+    return about(data, root), splits
 
 
 def _fingerprint() -> str:

@@ -15,9 +15,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.config import Data
-from trainables.data import About, Arrays, files
+from trainables.data import About, Arrays, reading
 from trainables.data.cache import located
-from trainables.data.files import Listing, Pair
+from trainables.data.image_file import IMAGE_SUFFIXES
+from trainables.data.listing import Listing, Pair, check_disjoint, class_names_in, images_in, names_in, shuffled
 
 SPLIT_SEED = 20240526  # fixed: the splits are the same for every seed, study and machine
 SPLIT_FILES = ("train.txt", "labels.txt", "held_out.txt")
@@ -26,12 +27,12 @@ FEWEST = 3  # images that can be split in three
 
 def about(data: Data, root: Path | None = None) -> About:
     """The facts of the dataset: the same at every image size."""
-    return files.about(_listing(root))
+    return reading.about(_listing(root))
 
 
-def arrays(data: Data, root: Path | None = None) -> Arrays:
-    """Its images and masks squashed to `data.image_size`."""
-    return files.arrays(_listing(root), data)
+def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
+    """Its facts, and its images and masks squashed to `data.image_size`."""
+    return reading.read(_listing(root), data)
 
 
 def _listing(root: Path | None) -> Listing:
@@ -45,7 +46,7 @@ def _listing(root: Path | None) -> Listing:
             listing.offenders.add(part, f"is missing{why}")
     listing.refuse()
 
-    images = files.images_in(folder / "images", listing.offenders)
+    images = images_in(folder / "images", listing.offenders)
     train, labels, held_out = _named(split_files, images, listing) if given else _drawn(images, listing)
     if not given:
         _refuse_lone_masks(folder / "masks", images, listing)
@@ -54,14 +55,14 @@ def _listing(root: Path | None) -> Listing:
     listing.train = [images[stem] for stem in train]
     listing.labels = [_pair(folder, images[stem], listing) for stem in labels]
     listing.held_out = [_pair(folder, images[stem], listing) for stem in held_out]
-    listing.class_names = files.class_names_in([folder / "classes.yaml"], listing.offenders)
+    listing.class_names = class_names_in([folder / "classes.yaml"], listing.offenders)
     return listing
 
 
 def _named(split_files: list[Path], images: dict[str, Path], listing: Listing) -> list[list[str]]:
     """The stems of the three splits, by their files."""
-    splits = {path: files.names_in(path, listing.offenders) for path in split_files}
-    files.check_disjoint(splits, listing.offenders)
+    splits = {path: names_in(path, listing.offenders) for path in split_files}
+    check_disjoint(splits, listing.offenders)
     for path, stems in splits.items():
         for stem in stems:
             if stem not in images:
@@ -75,13 +76,13 @@ def _drawn(images: dict[str, Path], listing: Listing) -> list[list[str]]:
         listing.offenders.add(
             listing.folder / "images", f"holds {len(images)} images; three splits need at least {FEWEST}"
         )
-    order, fifth = files.shuffled(images, SPLIT_SEED), (len(images) + 2) // 5  # rounded
+    order, fifth = shuffled(images, SPLIT_SEED), (len(images) + 2) // 5  # rounded
     return [order[2 * fifth :], order[:fifth], order[fifth : 2 * fifth]]
 
 
 def _refuse_lone_masks(masks: Path, images: dict[str, Path], listing: Listing) -> None:
     """Lists the masks that would be left out unseen: their images are missing, or of a kind that is not read."""
-    suffixes = ",".join(suffix.removeprefix(".") for suffix in files.IMAGE_SUFFIXES)
+    suffixes = ",".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
     for path in sorted(masks.iterdir()):
         if path.suffix in (".png", ".npy") and not path.name.startswith(".") and path.stem not in images:
             listing.offenders.add(path, f"has no image {path.stem}.{{{suffixes}}} in {listing.folder / 'images'}")

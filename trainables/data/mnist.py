@@ -19,7 +19,7 @@ from trainables.config import Data
 from trainables.data import About, Arrays
 from trainables.data.cache import downloaded, located
 from trainables.data.digits import CLASS_NAMES, INK
-from trainables.data.files import Offenders, shuffled
+from trainables.data.listing import Offenders, shuffled
 
 MARKER = "MNIST/raw"
 SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/ (four .gz files, to be unpacked)"
@@ -43,8 +43,8 @@ def about(data: Data, root: Path | None = None) -> About:
     return About(1, CLASS_NAMES, TRAIN, LABELS, TEST - LABELS, fingerprint)
 
 
-def arrays(data: Data, root: Path | None = None) -> Arrays:
-    """MNIST brought to `data.image_size` bilinearly (antialiased where it gets smaller).
+def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
+    """Its facts, and MNIST brought to `data.image_size` bilinearly (antialiased where it gets smaller).
 
     Raises:
         DataError: files that are missing or not MNIST's.
@@ -52,7 +52,9 @@ def arrays(data: Data, root: Path | None = None) -> Arrays:
     train, _, test, digits = _verified(located(root, "mnist", MARKER) / MARKER)
     order = np.array([int(name) for name in shuffled(map(str, range(TEST)), SPLIT_SEED)])
     images, masks = _with_masks(test[order], digits[order], data.image_size)
-    return Arrays(_images(train, data.image_size), images[:LABELS], masks[:LABELS], images[LABELS:], masks[LABELS:])
+    train = _images(train, data.image_size)
+    splits = Arrays(train, images[:LABELS], masks[:LABELS], images[LABELS:], masks[LABELS:])
+    return about(data, root), splits
 
 
 def download(root: Path) -> None:

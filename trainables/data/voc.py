@@ -15,9 +15,9 @@ import re
 from pathlib import Path
 
 from trainables.config import Data
-from trainables.data import About, Arrays, files
+from trainables.data import About, Arrays, reading
 from trainables.data.cache import downloaded, located
-from trainables.data.files import Listing, Pair
+from trainables.data.listing import Listing, Pair, check_disjoint, class_names_in, names_in, shuffled
 
 MARKER = "VOCdevkit/VOC2012"
 SOURCE = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -31,12 +31,12 @@ PASCAL_CLASSES = (
 
 def about(data: Data, root: Path | None = None) -> About:
     """The facts of the dataset: the same at every image size."""
-    return files.about(_listing(root))
+    return reading.about(_listing(root))
 
 
-def arrays(data: Data, root: Path | None = None) -> Arrays:
-    """Its images and masks squashed to `data.image_size`."""
-    return files.arrays(_listing(root), data)
+def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
+    """Its facts, and its images and masks squashed to `data.image_size`."""
+    return reading.read(_listing(root), data)
 
 
 def download(root: Path) -> None:
@@ -66,7 +66,7 @@ def _listing(root: Path | None) -> Listing:
     splits = _splits(sets, base / "SegmentationClass", listing)
     pairs = [[_pair(base, name) for name in names] for names in splits]
     listing.train, listing.labels, listing.held_out = [pair.image for pair in pairs[0]], pairs[1], pairs[2]
-    listing.class_names = files.class_names_in((folder / "classes.yaml", base / "classes.yaml"), listing.offenders)
+    listing.class_names = class_names_in((folder / "classes.yaml", base / "classes.yaml"), listing.offenders)
     if listing.class_names is None and all(PASCAL_NAME.fullmatch(name) for names in splits for name in names):
         listing.class_names = PASCAL_CLASSES
     return listing
@@ -75,18 +75,18 @@ def _listing(root: Path | None) -> Listing:
 def _splits(sets: Path, masks: Path, listing: Listing) -> tuple[list[str], list[str], list[str]]:
     """The names of the three splits."""
     offenders = listing.offenders
-    named = {sets / part: files.names_in(sets / part, offenders) for part in ("train.txt", "val.txt")}
+    named = {sets / part: names_in(sets / part, offenders) for part in ("train.txt", "val.txt")}
     train, val = named.values()
     test_file = sets / "test.txt"
-    test = files.names_in(test_file, offenders) if test_file.exists() else []
+    test = names_in(test_file, offenders) if test_file.exists() else []
     # PASCAL keeps the masks of its test images to itself; where only some are missing, they are missed.
     if any((masks / f"{name}.png").exists() for name in test):
-        files.check_disjoint({**named, test_file: test}, offenders)
+        check_disjoint({**named, test_file: test}, offenders)
         return train, val, test
-    files.check_disjoint(named, offenders)
+    check_disjoint(named, offenders)
     if len(val) == 1:
         offenders.add(sets / "val.txt", "names one image; at least 2 are needed for two splits")
-    order = files.shuffled(val, SPLIT_SEED)
+    order = shuffled(val, SPLIT_SEED)
     return train, order[: len(order) // 2], order[len(order) // 2 :]
 
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from trainables.cache import cache_folder
 from trainables.data import DataError
-from trainables.data.cache import cache_folder
 
 NAME = "inception-2015-12-05.pt"
 URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{NAME}"

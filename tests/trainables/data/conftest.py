@@ -1,14 +1,20 @@
-"""Small trees of images and masks, and a cache folder that is no one's."""
+"""Small trees of images and masks, a cache folder that is no one's, and a count of what is done to each file."""
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from trainables.data import reading
 
 
 class Tree:
@@ -42,6 +48,35 @@ class Tree:
     def text(self, name: str, *lines: str) -> Path:
         self.path(name).write_text("\n".join(lines) + "\n")
         return self.root / name
+
+
+@dataclass
+class Looks:
+    """How often each file's content was hashed, and its head looked at before it is decoded."""
+
+    hashed: Counter[Path] = field(default_factory=Counter)
+    heads: Counter[Path] = field(default_factory=Counter)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    found, file_digest = Looks(), hashlib.file_digest
+
+    def hashed(file: Any, digest: str) -> Any:
+        found.hashed[Path(file.name)] += 1
+        return file_digest(file, digest)
+
+    def counted(look: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def head(path: Path) -> Any:
+            found.heads[path] += 1
+            return look(path)
+
+        return head
+
+    monkeypatch.setattr(hashlib, "file_digest", hashed)
+    for name in ("image_head", "mask_size"):
+        monkeypatch.setattr(reading, name, counted(getattr(reading, name)))
+    return found
 
 
 @pytest.fixture

@@ -104,3 +104,11 @@ def test_missing_or_empty_split_is_refused(bedroom_tree: Any) -> None:
     assert "real/test: is missing" in _message(bedroom_tree.root)
     (bedroom_tree.root / "real" / "test").mkdir()
     assert "real/test: holds no image" in _message(bedroom_tree.root)
+
+
+@pytest.mark.parametrize("call", [data.about, data.arrays, data.read, data.load])
+def test_each_file_is_looked_at_and_hashed_once(call: Any, bedroom_tree: Any, looks: Any) -> None:
+    call(DATA, bedroom_tree.root)
+    files = [path for path in bedroom_tree.root.rglob("*") if path.is_file()]
+    assert len(files) == 12
+    assert looks.hashed == looks.heads == dict.fromkeys(files, 1)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from trainables import data
+from trainables.cache import cache_folder
 from trainables.config import Data
-from trainables.data import Arrays, DataError, cache, files
-from trainables.data.cache import cache_folder, cached, downloaded
+from trainables.data import Arrays, DataError, reading
+from trainables.data.cache import cached, downloaded
 
 DATA = Data(dataset="folder", image_size=8)
 
@@ -38,11 +39,26 @@ def _refuse() -> Arrays:
     raise AssertionError("made again")
 
 
-def test_folder_is_the_environments_or_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ABLATION_CACHE", "~/elsewhere")
-    assert cache_folder() == Path.home() / "elsewhere"
-    monkeypatch.delenv("ABLATION_CACHE")
-    assert cache_folder() == Path.home() / ".cache" / "diffusion-ablations"
+# Where data lie
+
+
+def test_missing_data_names_both_places(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        data.arrays(DATA, tmp_path)
+    for part in (str(tmp_path / "folder"), f"  {tmp_path}", "the folder images", "--data-root", "ABLATION_DATA"):
+        assert part in str(caught.value)
+
+
+def test_default_place_is_the_cache_folder(tree: Any, folder_tree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABLATION_CACHE", str(tree.root.parent / "cache"))
+    with pytest.raises(DataError, match="cache/data"):
+        data.about(DATA)
+    (tree.root.parent / "cache" / "data").mkdir(parents=True)
+    tree.root.rename(tree.root.parent / "cache" / "data" / "folder")
+    assert data.about(DATA).train_images == 6
+
+
+# Decoded arrays
 
 
 def test_arrays_are_made_once(folder: Path) -> None:
@@ -95,13 +111,13 @@ def test_full_disk_costs_the_cache_alone(folder: Path, monkeypatch: pytest.Monke
 
 def test_images_are_decoded_once_for_each_size_and_content(folder_tree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    real = files.read_image
+    real = reading.read_image
 
     def counted(path: Path, channels: int, size: int) -> Any:
         read.append(path)
         return real(path, channels, size)
 
-    monkeypatch.setattr(files, "read_image", counted)
+    monkeypatch.setattr(reading, "read_image", counted)
     first = data.arrays(DATA, folder_tree.root)
     assert len(read) == 10
     assert _same(data.arrays(DATA, folder_tree.root), first)
@@ -190,4 +206,4 @@ def test_no_warning_without_damage() -> None:
         warnings.simplefilter("error")
         cached("a", _arrays)
         cached("a", _refuse)
-    assert cache.cache_folder().is_dir()
+    assert cache_folder().is_dir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,13 @@ def test_root_may_be_the_folder_or_what_it_is_in(folder_tree: Any, tmp_path: Pat
     before = data.about(DATA, folder_tree.root)
     folder_tree.root.rename(tmp_path / "folder")
     assert data.about(DATA, tmp_path) == before
+
+
+@pytest.mark.parametrize("call", [data.about, data.arrays, data.read, data.load])
+def test_each_file_is_looked_at_and_hashed_once(call: Any, folder_tree: Any, looks: Any) -> None:
+    call(DATA, folder_tree.root)
+    images, masks = (list((folder_tree.root / part).iterdir()) for part in ("images", "masks"))
+    assert looks.heads == dict.fromkeys([*images, *masks], 1)
+    assert set(looks.hashed.values()) == {1}
+    # The masks of the images that train the DDPM are no part of the dataset.
+    assert Counter(path.parent.name for path in looks.hashed) == {"images": 10, "masks": 4}

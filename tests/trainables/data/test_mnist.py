@@ -134,11 +134,11 @@ def test_missing_files_are_missed_by_arrays_alone(tmp_path: Path) -> None:
         data.arrays(_data(28), tmp_path)
 
 
-def test_neither_about_nor_arrays_needs_torch(real_data: Path) -> None:
+def test_neither_about_nor_read_needs_torch(real_data: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from trainables import data; from trainables.config import Data; "
         "settings = Data(dataset='mnist', image_size=8), Path(sys.argv[1]); "
-        "data.about(*settings); data.arrays(*settings); sys.exit('torch' in sys.modules)"
+        "data.about(*settings); data.read(*settings); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(real_data)], cwd=ROOT, check=False).returncode == 0
 

@@ -147,6 +147,15 @@ def test_val_of_one_image_cannot_be_halved(voc_tree: Any) -> None:
     assert "val.txt: names one image; at least 2" in _message(voc_tree.root)
 
 
+@pytest.mark.parametrize("call", [data.about, data.arrays, data.read, data.load])
+def test_each_file_is_looked_at_and_hashed_once(call: Any, voc_tree: Any, looks: Any) -> None:
+    call(DATA, voc_tree.root)
+    images = list((voc_tree.root / BASE / "JPEGImages").iterdir())
+    masks = list((voc_tree.root / BASE / "SegmentationClass").iterdir())
+    assert (len(images), len(masks)) == (9, 5)
+    assert looks.hashed == looks.heads == dict.fromkeys([*images, *masks], 1)
+
+
 # CamVid
 
 

@@ -6,7 +6,6 @@ The published weights are not here: a small network with random weights and the 
 from __future__ import annotations
 
 import hashlib
-import socket
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from cleanfid import downloads_helper, fid
 from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import build_resizer
 from PIL import Image
+from ports import free_port
 from torch import Tensor, nn
 
 from trainables.data import DataError
@@ -70,9 +70,7 @@ def published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> str:
     """A URL at which nobody answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/{inception.NAME}"
+    url = f"http://127.0.0.1:{free_port()}/{inception.NAME}"
     monkeypatch.setattr(inception, "URL", url)
     monkeypatch.setenv("no_proxy", "*")
     return url

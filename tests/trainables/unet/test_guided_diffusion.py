@@ -1,12 +1,8 @@
-"""guided-diffusion's network against the figures of its own code, and its loader against files that it must refuse."""
+"""guided-diffusion's network against the figures of its own code, and its blocks against what they say, written out."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import pickle
-import re
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +17,8 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.config import Pretrained
-from trainables.data import DataError
-from trainables.unet.guided_diffusion import (
-    Attention,
-    GuidedUNet,
-    ResBlock,
-    check_checkpoint,
-    load_checkpoint,
-    random_unet,
-)
+from trainables.unet.guided_checkpoint import load_checkpoint
+from trainables.unet.guided_diffusion import Attention, GuidedUNet, ResBlock, random_unet
 
 CPU = torch.device("cpu")
 BEDROOM = Pretrained()
@@ -226,7 +215,6 @@ def test_features_are_the_output_blocks_outputs_of_a_full_forward() -> None:
     assert found.keys() == whole.keys() == set(range(4))
     assert all(torch.equal(found[number], whole[number]) for number in whole)
     assert [tuple(f.shape[1:]) for f in found.values()] == [(64, 8, 8), (64, 16, 16), (32, 16, 16), (32, 16, 16)]
-    assert [SMALL.output_block_channels(number) for number in found] == [f.shape[1] for f in found.values()]
 
 
 @pytest.mark.parametrize(("blocks", "run"), [((0,), 1), ((1, 0), 2), ((1,), 2), ((2,), 3), ((3, 1), 4)])
@@ -282,178 +270,3 @@ def test_random_network_uses_its_depth_and_predicts_no_noise() -> None:
     assert len(shares) == 14
     # A branch that starts at zero has no share at all.
     assert {name: s for name, s in shares.items() if not s > 0.01} == {}
-
-
-# The loader
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _load(path: Path, settings: Pretrained = SMALL) -> GuidedUNet:
-    return load_checkpoint(path, settings.model_copy(update={"weights": _sha(path)}), **SHAPE, device=CPU)
-
-
-def _refused(path: Path, settings: Pretrained = SMALL) -> list[str]:
-    """The lines of the error that both the check and the loading raise."""
-    with pytest.raises(DataError) as checked:
-        check_checkpoint(path, settings, **SHAPE)
-    with pytest.raises(DataError) as loaded:
-        _load(path, settings)
-    assert str(checked.value) == str(loaded.value)
-    lines = str(checked.value).splitlines()
-    assert lines[0].startswith(f"{path} ")
-    return lines
-
-
-@pytest.fixture
-def good(tmp_path: Path) -> Path:
-    path = tmp_path / "good.pt"
-    torch.save(_small().state_dict(), path)
-    return path
-
-
-@pytest.mark.parametrize("newer", [True, False], ids=["zip", "older format"])
-def test_a_good_file_is_loaded_for_inference(tmp_path: Path, newer: bool) -> None:
-    path, model = tmp_path / "good.pt", _small()
-    torch.save(model.state_dict(), path, _use_new_zipfile_serialization=newer)
-    assert check_checkpoint(path, SMALL, **SHAPE) == _sha(path)
-    loaded = _load(path)
-    assert_close(loaded(*_inputs()), model(*_inputs()), rtol=1e-4, atol=1e-4)
-    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
-    assert all(torch.equal(p, q) for p, q in zip(loaded.parameters(), model.parameters(), strict=True))
-
-
-def test_what_happens_to_the_file_later_does_not_matter(good: Path) -> None:
-    loaded, model = _load(good), _small()
-    with good.open("r+b") as file:  # in place: where a mapping would see it
-        file.write(bytes(good.stat().st_size))
-    assert all(torch.equal(p, q) for p, q in zip(loaded.parameters(), model.parameters(), strict=True))
-
-
-def test_another_file_than_the_one_named_is_refused(good: Path) -> None:
-    named = SMALL.model_copy(update={"weights": "0" * 64})
-    with pytest.raises(DataError, match=f"^{re.escape(str(good))} .*{_sha(good)}.*{'0' * 64}"):
-        load_checkpoint(good, named, **SHAPE, device=CPU)
-
-
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    named = SMALL.model_copy(update={"weights": "0" * 64})
-    for path in (tmp_path / "nowhere.pt", tmp_path):
-        with pytest.raises(DataError, match=f"^{re.escape(str(path))} cannot be read: "):
-            check_checkpoint(path, SMALL, **SHAPE)
-        with pytest.raises(DataError, match=f"^{re.escape(str(path))} cannot be read: "):
-            load_checkpoint(path, named, **SHAPE, device=CPU)
-
-
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.3, 0.999])
-@pytest.mark.parametrize("newer", [True, False], ids=["zip", "older format"])
-def test_a_truncated_file_is_refused(tmp_path: Path, newer: bool, kept: float) -> None:
-    path = tmp_path / "short.pt"
-    torch.save(_small().state_dict(), path, _use_new_zipfile_serialization=newer)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(kept * len(whole))])
-    [line] = _refused(path)
-    assert "is no checkpoint of plain tensors: " in line
-
-
-def test_a_file_of_another_kind_is_refused_in_plain_words(tmp_path: Path) -> None:
-    path = tmp_path / "page.pt"
-    path.write_text("<html>not found</html>")
-    [line] = _refused(path)
-    assert line.endswith("is no checkpoint of plain tensors: torch.save writes no such file")
-
-
-class Code:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, (str(self.marker), "w")
-
-
-CODE: dict[str, Callable[[object, Path], object]] = {
-    "pickle": lambda code, path: path.write_bytes(pickle.dumps(code, protocol=2)),
-    "zip": lambda code, path: torch.save({**_small().state_dict(), "code": code}, path),
-    "older format": lambda code, path: torch.save({"code": code}, path, _use_new_zipfile_serialization=False),
-}
-
-
-@pytest.mark.parametrize("write", CODE.values(), ids=CODE)
-def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, write: Callable[[object, Path], object]) -> None:
-    path, marker = tmp_path / "code.pt", tmp_path / "ran"
-    write(Code(marker), path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # torch's own on such files would only confuse
-        [line] = _refused(path)
-    assert "is no checkpoint of plain tensors: UnpicklingError" in line
-    assert "weights_only" not in line and "add_safe_globals" not in line
-    assert not marker.exists()
-    try:  # and the file is what it is said to be
-        torch.load(path, weights_only=False)
-    except RuntimeError:
-        pickle.loads(path.read_bytes())
-    assert marker.exists()
-
-
-@pytest.mark.parametrize("content", [[torch.zeros(1)], torch.zeros(1), {1: torch.zeros(1)}], ids=["list", "one", "int"])
-def test_tensors_without_names_are_refused(tmp_path: Path, content: object) -> None:
-    path = tmp_path / "unnamed.pt"
-    torch.save(content, path)
-    [line] = _refused(path)
-    assert line.endswith(f"it holds a {type(content).__name__}, not tensors by their names")
-
-
-def test_missing_unexpected_and_misshapen_keys_are_all_named(good: Path) -> None:
-    state = torch.load(good, weights_only=True)
-    del state["out.0.bias"], state["middle_block.1.qkv.weight"]
-    state |= {
-        "label_emb.weight": torch.zeros(10, 128),
-        "out.2.bias": torch.zeros(3),
-        "out.0.weight": torch.zeros(32, dtype=torch.int32),
-        "time_embed.0.bias": "none",
-    }
-    torch.save(state, good)
-    counts, *lines = _refused(good)
-    assert counts.endswith("; keys: 2 missing, 1 not expected, 3 of another shape or type")
-    assert set(lines) == {
-        "  out.0.bias: missing",
-        "  middle_block.1.qkv.weight: missing",
-        "  label_emb.weight: not expected",
-        "  out.2.bias: torch.float32 (3,), expected torch.float32 (6,)",
-        "  out.0.weight: torch.int32 (32,), expected torch.float32 (32,)",
-        "  time_embed.0.bias: str, expected torch.float32 (128,)",
-    }
-
-
-def test_a_long_list_of_keys_says_how_many_it_leaves_out(good: Path) -> None:
-    state = torch.load(good, weights_only=True)
-    keys = len(state)
-    torch.save({f"module.{key}": tensor for key, tensor in state.items()}, good)
-    counts, *lines = _refused(good)
-    assert f"keys: {keys} missing, {keys} not expected" in counts
-    for difference in ("missing", "not expected"):
-        assert sum(line.endswith(f": {difference}") for line in lines) == 20
-        assert f"  and {keys - 20} more {difference}" in lines
-    assert len(lines) == 42
-
-
-OTHERS = {
-    "wider": {"num_channels": 64},
-    "deeper": {"num_res_blocks": 2},
-    "another multiplier": {"channel_mult": (1, 1)},
-    "attention elsewhere": {"attention_resolutions": (16,)},
-    "samplers without blocks": {"resblock_updown": False},
-    "timestep added": {"use_scale_shift_norm": False},
-    "noise alone": {"learn_sigma": False},
-}
-
-
-@pytest.mark.parametrize("delta", OTHERS.values(), ids=OTHERS)
-def test_every_setting_that_changes_a_shape_is_found_out(good: Path, delta: dict[str, object]) -> None:
-    lines = _refused(good, SMALL.model_copy(update=delta))
-    assert "is not of this architecture; keys: " in lines[0]
-    assert len(lines) > 1

@@ -89,9 +89,8 @@ def test_features_are_the_up_blocks_outputs_of_a_full_forward(variant: str) -> N
     found = model.features(x_t, t, config.unet.up_blocks)
     assert found.keys() == whole.keys() == set(config.unet.up_blocks)
     assert all(torch.equal(found[number], whole[number]) for number in whole)
-    assert {number: f.shape[1] for number, f in found.items()} == {
-        number: config.unet.up_block_channels(number) for number in found
-    }
+    # The width of the next finer level, base_channels at the last.
+    assert [f.shape[1] for f in found.values()] == [32, 16, 16]
 
 
 @pytest.mark.parametrize(("blocks", "levels_run"), [((5,), 1), ((5, 6), 2), ((6,), 2), ((7,), 3), ((7, 5), 3)])
@@ -173,7 +172,15 @@ def test_skips_go_from_a_levels_outputs_to_its_mirror_image_the_last_first() -> 
         assert torch.equal(taken[at][:, -skip.shape[1] :], skip)
 
 
-def test_up_block_channels_with_a_first_multiplier_other_than_1() -> None:
+def test_up_blocks_channels_with_a_first_multiplier_other_than_1() -> None:
     config = apply(SMALL, {"unet.channel_mults": (2, 2, 4)})
     found = _net(config).features(*_inputs(config), config.unet.up_blocks)
-    assert [config.unet.up_block_channels(number) for number in found] == [f.shape[1] for f in found.values()]
+    assert [f.shape[1] for f in found.values()] == [32, 32, 16]
+
+
+def test_the_papers_up_blocks_put_out_256_128_64_and_64_channels() -> None:
+    with torch.device("meta"):
+        model = UNet(UNetConfig(base_channels=64, channel_mults=(1, 2, 4, 8)), 1, 32)
+        x_t, t = torch.empty(1, 1, 32, 32), torch.zeros(1, dtype=torch.long)
+    found = model.features(x_t, t, (6, 7, 8, 9))
+    assert [f.shape[1] for f in found.values()] == [256, 128, 64, 64]

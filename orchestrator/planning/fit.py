@@ -1,0 +1,79 @@
+"""Whether a config fits the study: its data, and the variants beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.errors import UsageError
+from orchestrator.planning.names import BASELINE
+from trainables.config import Config, ConfigError
+from trainables.data import About
+
+
+def check_fit(name: str, config: Config, facts: About, own: About) -> None:
+    """Passes if the config fits the study's data, and has no other.
+
+    Args:
+        facts: of the study's dataset.
+        own: of the config's.
+    """
+    try:
+        if own != facts:
+            raise ConfigError("a variant cannot change the dataset: its figures would not compare with the baseline's")
+        _fits(config, facts)
+    except ConfigError as error:
+        raise UsageError(str(error) if name == BASELINE else f"variant {name}: {error}") from None
+
+
+def _fits(config: Config, facts: About) -> None:
+    """Checks what only the dataset can tell."""
+    segmentation, sampling = config.segmentation, config.sampling
+    dataset = config.data.dataset
+    if config.pretrained is None and not facts.train_images:
+        raise ConfigError(f"data.dataset: {dataset} has no images to train a DDPM on; it needs a pretrained one")
+    wanted = segmentation.label_images + segmentation.validation_images
+    if "segmentation" in config.stages and wanted > facts.label_images:
+        raise ConfigError(
+            f"segmentation.label_images + validation_images must be at most {facts.label_images}, "
+            f"the labelled split of {dataset}, but got {segmentation.label_images} + {segmentation.validation_images} "
+            "(--set segmentation.label_images=...)"
+        )
+    if "fid" in config.stages and sampling.source == "held_out" and sampling.samples > facts.held_out_images:
+        raise ConfigError(
+            f"sampling.samples must be at most {facts.held_out_images}, the held-out images of {dataset}, "
+            f"but got {sampling.samples}"
+        )
+    if "fid" in config.stages and "fid_digits" in config.fid.metrics and facts.image_channels != 1:
+        raise ConfigError(
+            f"fid.metrics: fid_digits is for grey images, and {dataset} has {facts.image_channels} channels; "
+            "--set fid.metrics=[fid] takes the Inception's features"
+        )
+
+
+def check_distinct(name: str, config: Config, others: Mapping[str, Config]) -> None:
+    """Passes if the variant is none of the others under another name.
+
+    Args:
+        others: the variants before it, the baseline among them.
+
+    Raises:
+        UsageError: it is one.
+    """
+    for twin, other in others.items():
+        if config == other:
+            same = (
+                "changes nothing, the baseline is already so" if twin == BASELINE else f"is the same as variant {twin}"
+            )
+            raise UsageError(f"variant {name}: {same}")
+
+
+def check_used(name: str, stages: Mapping[str, str], seen: dict[frozenset[tuple[str, str]], str]) -> None:
+    """Passes if the variant makes something that none before it makes.
+
+    Args:
+        stages: the variant's keys by stage.
+        seen: the variants before it by theirs; this one is added.
+    """
+    twin = seen.setdefault(frozenset(stages.items()), name)
+    if twin != name:
+        raise UsageError(f"variant {name}: the stages {', '.join(stages)} make no use of it; it would repeat {twin}")

@@ -1,0 +1,39 @@
+"""What studies, variants and the cells of a heat map may be called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from orchestrator.errors import UsageError
+from search_spaces.ablations import CONTROLS
+
+BASELINE = "baseline"
+PROBE = re.compile(r"block\d+-t\d+")  # a cell of the heat map
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+NAME_RULE = "at most 80 letters, digits, '_', '-' and '.', a letter or digit first"
+
+
+def check_study_name(name: str) -> None:
+    """Passes if a study may be called so.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--name: must be {NAME_RULE}, but got {name!r}")
+
+
+def check_variant_name(name: str, taken: Iterable[str]) -> None:
+    """Passes if a new variant may be called so.
+
+    Args:
+        taken: the names of the variants that there are.
+
+    Raises:
+        UsageError: the name is taken, or cannot be a file's.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(f"variant {name!r}: the name must be {NAME_RULE}")
+    if name in taken or name in CONTROLS or PROBE.fullmatch(name):
+        raise UsageError(f"variant {name!r}: the name is taken; choose another")

@@ -1,0 +1,263 @@
+"""The plan of a study: variants x seeds, the controls and the heat map -> its trials. Imports no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.errors import UsageError
+from orchestrator.planning.fit import check_distinct, check_fit, check_used
+from orchestrator.planning.names import BASELINE, check_variant_name
+from orchestrator.planning.settings import Request, described
+from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
+from search_spaces.spaces import Space
+from trainables.config import Config, ConfigError, Overrides, apply, flatten
+from trainables.data import About, DataError, about
+from trainables.inputs import NOWHERE, Inputs
+from trainables.network_cost import network_cost
+from trainables.stages import stage_flops, stage_keys, trial_key
+from trainables.store import hashed
+
+CONTROL_MEANING = {
+    "untrained": "the baseline's U-Net before training",
+    "real_images": "held-out real images",
+    "raw_pixels": "pixel values in place of features",
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One (variant, seed): one Ray Tune trial, one GPU or a share of it, one MLflow run."""
+
+    variant: str
+    kind: str  # "variant", "control" or "probe": a cell of the heat map
+    position: int  # of the variant in the study
+    delta: str
+    config: Config
+    key: str
+    stages: Mapping[str, str]  # name -> key
+    flops: Mapping[str, float]  # by stage
+    parameters: int | None  # None where there is no U-Net
+    published: Mapping[str, float] = field(default_factory=dict)  # metric -> the report's figure
+
+    @property
+    def name(self) -> str:
+        """The trial's name in Ray, in MLflow and on the screen."""
+        return f"{self.variant}-seed{self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What one command runs: trials over one baseline."""
+
+    name: str
+    preset: str
+    baseline: Config
+    about: About
+    trials: tuple[Trial, ...]
+    inputs: Inputs = NOWHERE
+    left_out: tuple[str, ...] = ()  # variants that nobody asked for by name and that this baseline makes void
+    objective: str = ""  # what a search maximises
+    generation: int = 0  # times that it was begun anew
+
+
+def baseline(request: Request) -> Config:
+    """The config that the study's variants are changes of.
+
+    Raises:
+        UsageError: an unknown preset, or a setting that cannot be.
+    """
+    try:
+        return apply(_preset(request.space, request.preset), request.settings)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a request means before its data are looked at: the configs, by variant, control and cell of the heat map."""
+
+    baseline: Config
+    kinds: Mapping[str, str]
+    deltas: Mapping[str, Overrides]
+    configs: Mapping[str, Config]
+    left_out: tuple[str, ...]  # of the variants that nobody asked for by name, those that cannot be, and why
+    asked: frozenset[str]
+
+
+def draft(request: Request) -> Draft:
+    """The request's configs.
+
+    Raises:
+        UsageError: an unknown preset or variant, a setting that cannot be, or a variant that is asked for by name and
+            cannot be or changes nothing.
+    """
+    base = baseline(request)
+    variants = _with_new(request.space.variants[request.preset], request.new)
+    asked = {*(request.chosen or ()), *(name for name, _ in request.new), BASELINE}
+    configs, left_out = {BASELINE: _varied(BASELINE, base, variants[BASELINE])}, list[str]()
+    for name in _known(request, variants):
+        if name == BASELINE:
+            continue
+        try:
+            config = _varied(name, base, variants[name])
+            check_distinct(name, config, configs)
+        except UsageError as error:
+            if name in asked:
+                raise
+            left_out.append(str(error))
+        else:
+            configs[name] = config
+    possible = request.space.controls(base)
+    controls = {n: d for n, d in possible.items() if set(d.get("stages", base.stages)) <= set(base.stages)}
+    cells = probes(base, _heat_map(request, base))
+    deltas = {n: variants[n] for n in configs} | controls | cells
+    kinds = dict.fromkeys(configs, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
+    configs |= {n: _varied(n, base, delta) for n, delta in (controls | cells).items()}
+    return Draft(base, kinds, deltas, configs, tuple(left_out), frozenset(asked))
+
+
+def _heat_map(request: Request, base: Config) -> list[int]:
+    last = base.diffusion.timesteps - 1
+    if request.heat_map is None:
+        return [t for t in HEAT_MAP_TIMESTEPS if t <= last]
+    for t in request.heat_map:
+        if not 0 <= t <= last:
+            raise UsageError(f"--heat-map: must be timesteps from 0 to {last}, but got {t}")
+    return list(request.heat_map)
+
+
+def build(request: Request, facts: About | None = None) -> Study:
+    """The study that is asked for.
+
+    Args:
+        facts: of the baseline's dataset, where they are known: to find them may take reading all its files.
+
+    Raises:
+        UsageError: as `draft`; data that are not there, or that a config does not fit.
+    """
+    plan = draft(request)
+    base, root = plan.baseline, request.inputs.data_root
+    left_out, names, seen = list(plan.left_out), list[str](), dict[frozenset[tuple[str, str]], str]()
+    try:
+        facts = facts or about(base.data, root)
+        for name, config in plan.configs.items():
+            try:
+                same = config.data.dataset == base.data.dataset  # its facts do not depend on the image size
+                check_fit(name, config, facts, facts if same else about(config.data, root))
+                if plan.kinds[name] == "variant":
+                    check_used(name, stage_keys(config, facts), seen)
+            except UsageError as error:
+                if plan.kinds[name] != "variant" or name in plan.asked:
+                    raise
+                left_out.append(str(error))
+            else:
+                names.append(name)
+    except DataError as error:
+        raise UsageError(str(error)) from None
+    trials = [
+        _trial(n, plan.kinds[n], position, plan.deltas[n], apply(plan.configs[n], {"seed": seed}), facts)
+        for seed in _seeds(request.seeds)
+        for position, n in enumerate(names)
+    ]
+    if not request.settings:  # with another baseline the report's figures would not compare
+        trials = [replace(trial, published=_published(request, trial.variant)) for trial in trials]
+    # What differs by --set is another study: their figures must not meet in one table.
+    identity = hashed([flatten(apply(base, {"seed": 0})), facts.fingerprint])[:6]
+    prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
+    name = request.name or f"{prefix}-{identity}"
+    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out))
+
+
+def search(request: Request, facts: About | None = None, *, objective: str) -> Study:
+    """The study of a search, which has no trials yet: they are `point`s, found one by one.
+
+    Args:
+        facts: as for `build`.
+        objective: the metric that is maximised.
+
+    Raises:
+        UsageError: as `build`.
+    """
+    study = build(replace(request, chosen=[BASELINE], new=(), heat_map=()), facts)
+    name = request.name or f"search-{study.name}"
+    return replace(study, name=name, trials=(), objective=objective)
+
+
+def point(study: Study, overrides: Overrides, position: int) -> Trial:
+    """The trial of one point of a search; the same point has the same name in every session.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+    """
+    config = apply(study.baseline, overrides)
+    name = BASELINE if config == study.baseline else f"point-{hashed([flatten(config)])[:6]}"
+    delta = {} if name == BASELINE else overrides
+    return _trial(name, "variant", position, delta, config, study.about)
+
+
+def _published(request: Request, name: str) -> dict[str, float]:
+    """The report's figures for a variant, by metric."""
+    figures = request.space.published.get(request.preset, {})
+    return {metric: of_variant[name] for metric, of_variant in figures.items() if name in of_variant}
+
+
+def _with_new(variants: Mapping[str, Overrides], new: Iterable[tuple[str, Overrides]]) -> dict[str, Overrides]:
+    """The variants with `new` ones added.
+
+    Raises:
+        UsageError: a name that is taken or that cannot be a file's.
+    """
+    known = dict(variants)
+    for name, delta in new:
+        check_variant_name(name, known)
+        if "seed" in delta:
+            raise UsageError(f"variant {name}: the seed is given by --seeds")
+        known[name] = delta
+    return known
+
+
+def _preset(space: Space, name: str) -> Config:
+    if name not in space.presets:
+        raise UsageError(f"--preset: unknown preset {name!r} of {space.name}; allowed: {', '.join(space.presets)}")
+    return space.presets[name]()
+
+
+def _known(request: Request, variants: Mapping[str, Overrides]) -> list[str]:
+    if not request.chosen:
+        return list(variants)
+    for name in request.chosen:
+        if name not in variants:
+            raise UsageError(f"--variants: unknown variant {name!r}; allowed: {', '.join(variants)}")
+    # A variant that the command line spells out is meant to run, whatever --variants leaves out.
+    return list(dict.fromkeys([*request.chosen, *(name for name, _ in request.new)]))
+
+
+def _seeds(seeds: Sequence[int]) -> list[int]:
+    for seed in seeds:
+        if seed < 0:
+            raise UsageError(f"--seeds: must be 0 or more, but got {seed}")
+    return list(dict.fromkeys(seeds))
+
+
+def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
+    try:
+        return apply(baseline, delta)
+    except ConfigError as error:
+        raise UsageError(f"variant {name}: {error}") from None
+
+
+def _trial(name: str, kind: str, position: int, delta: Overrides, config: Config, facts: About) -> Trial:
+    stages = stage_keys(config, facts)
+    has_network = "ddpm" in stages or (config.pretrained is not None and config.segmentation.features == "unet")
+    return Trial(
+        variant=name,
+        kind=kind,
+        position=position,
+        delta=CONTROL_MEANING[name] if kind == "control" else described(delta),
+        config=config,
+        key=trial_key(config, facts),
+        stages=stages,
+        flops=stage_flops(config, facts),
+        parameters=network_cost(config, facts).parameters if has_network else None,
+    )

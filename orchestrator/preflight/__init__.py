@@ -1,0 +1,1 @@
+"""What would fail an hour into a study, looked for before it starts."""

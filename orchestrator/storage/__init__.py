@@ -1,0 +1,1 @@
+"""Where things are kept, and which study refers to which artefact."""

@@ -1,0 +1,1 @@
+"""One run of a command: from a plan to its trials' ends and its table."""

@@ -1,0 +1,227 @@
+"""One run of a study's command: what its trials say, turned into what is shown and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TextIO
+
+from orchestrator import signals
+from orchestrator.cluster.connection import demand, start_ray, stop_ray
+from orchestrator.cluster.resources import Resources
+from orchestrator.errors import UsageError
+from orchestrator.planning.plan import Study, Trial
+from orchestrator.storage.locations import Locations
+from orchestrator.study.progress import Board
+from orchestrator.study.session_config import Events, SessionConfig
+from orchestrator.tracking.backend import reason, without_password
+from orchestrator.tracking.pictures import figures, save_pictures
+from orchestrator.tracking.writer import FLUSH_LIMIT_S, MLflowWriter
+from trainables.stages import BY_NAME
+from trainables.store import Store, checkpoint_folder
+
+CHOSEN_BY = "validation_miou"  # what a search chooses by; every trial that has it says it
+OK, FAILED, INTERRUPTED = 0, 1, 130
+BRIEF_S = 5.0  # that the end of a study waits for MLflow without a word
+
+
+class Session:
+    """One run of the command: turns what the trials say into what is shown and recorded."""
+
+    def __init__(self, study: Study, locations: Locations, log: TextIO) -> None:
+        self.study, self.locations = study, locations
+        self.folder, self.store = locations.study(study.name), Store(locations.store)
+        self.writer, self.board = _writer(study, locations), Board(study.trials, log)
+        self.trials = list(study.trials)
+        self.results: dict[str, Mapping[str, Any]] = {}
+        self.failures: dict[str, str] = {}
+        self.to_run: list[Trial] = list(study.trials)
+        self._demand: Callable[[int], None] = _no_demand
+
+    def summary(self) -> str:
+        """What is already there, in one line; what is done is not run again."""
+        finished = self.writer.finished_keys()
+        self.to_run = [trial for trial in self.trials if trial.key not in finished or not self._stored(trial)]
+        for trial in self.trials:
+            if trial not in self.to_run:
+                self.results[trial.name] = {}
+                self.board.ended(trial, "done", "in the store")
+        made = [trial for trial in self.to_run if self._stored(trial)]
+        begun = [where for trial in self.to_run if (where := self._resumes(trial))]
+        parts = [f"{len(self.results)} done"] if self.results else []
+        if begun:
+            parts.append(f"1 {begun[0]}" if len(begun) == 1 else f"{len(begun)} resume (the first {begun[0]})")
+        if made:
+            parts.append(f"{len(made)} in the store, to be recorded")
+        parts.append(f"{len(self.to_run) - len(begun) - len(made)} to run")
+        return f"{len(self.trials)} trials: {', '.join(parts)}"
+
+    @property
+    def all_done(self) -> bool:
+        """Whether every trial of the study has ended well."""
+        return len(self.results) == len(self.trials)
+
+    def run(self, session_config: SessionConfig, address: str) -> bool:
+        """Runs what is missing; whether the person stopped it."""
+        from orchestrator.study import schedule  # only now: it imports Ray
+
+        if session_config.gpu_hour_price:
+            self.writer.price(session_config.gpu_hour_price)
+        if not self.to_run:
+            return False
+        run = partial(schedule.run, makers_first(self.to_run), session_config, self.events, self.folder)
+        return self.scheduled(run, session_config.resources, address)
+
+    def scheduled(self, run: Callable[[], None], resources: Resources, address: str) -> bool:
+        """Calls `run` with Ray at hand and the board on the screen; whether the person stopped it.
+
+        Raises:
+            UsageError: a node of the cluster that cannot do its part, and why.
+        """
+        interrupted = False
+        try:
+            with self.board:
+                signals.check()
+                start_ray(address, resources)
+                signals.listen()  # again: Ray sets a handler of its own
+                self._refuse_unfit(resources)
+                self._demand = partial(demand, address, resources)
+                self._demand(len(self.to_run))
+                run()
+        except KeyboardInterrupt:
+            interrupted = True
+            signals.ignore()  # a second Ctrl-C must not leave runs open or processes behind
+            self.board.line("stopping; the same command goes on from here")
+        finally:
+            self._demand(0)
+            self._demand = _no_demand
+            stop_ray()
+        for trial in self.to_run:
+            if trial.name not in self.results and trial.name not in self.failures:
+                self._unfinished(trial, interrupted)
+        return interrupted
+
+    def _refuse_unfit(self, resources: Resources) -> None:
+        from orchestrator.preflight.check import look  # only now: it imports Ray
+
+        unfit = [f"{f.node}, {f.what}: {f.detail}" for f in look(self.study, self.locations, resources) if not f.ok]
+        if unfit:
+            raise UsageError("\n  ".join(["the Ray cluster cannot run this study:", *unfit]))
+
+    def add(self, trial: Trial) -> None:
+        """Takes in a trial that the plan did not know: a point of a search."""
+        self.trials.append(trial)
+        self.to_run.append(trial)
+        self.board.add(trial)
+
+    @property
+    def _unended(self) -> int:
+        return sum(t.name not in self.results and t.name not in self.failures for t in self.to_run)
+
+    @property
+    def events(self) -> Events:
+        """What the scheduler tells this session."""
+        return Events(self.started, self.recorded, self.failed)
+
+    def close(self, interrupted: bool, show: Callable[[MLflowWriter], None]) -> int:
+        """The exit code, once every record is written and `show` has shown the study."""
+        signals.ignore()  # every trial has ended; what is left takes moments
+        taken = self.writer.flush(BRIEF_S) or self._waited_for_mlflow()
+        if taken:
+            show(self.writer)
+        self.writer.close(FLUSH_LIMIT_S if taken else 0.0)
+        for error in self.writer.errors:
+            self.board.line(error)
+        if not taken:
+            self.board.line(
+                "no table: MLflow lacks records; what is done is in the store, and the same command sends it"
+            )
+        if not self.all_done:
+            self.board.line(f"{len(self.results)} of {len(self.trials)} trials are done; the same command goes on")
+        if interrupted:
+            return INTERRUPTED
+        return OK if self.all_done and taken and not self.writer.errors else FAILED
+
+    def _waited_for_mlflow(self) -> bool:
+        """Whether MLflow has taken every record after all."""
+        self.board.line(f"waiting for MLflow, {FLUSH_LIMIT_S:g} s at most: {self.writer.trouble or 'it is slow'}")
+        return self.writer.flush()
+
+    def started(self, trial: Trial, attempt: int) -> None:
+        """The trial has got its worker."""
+        self.writer.start(trial)
+        self.board.started(trial, attempt)
+
+    def recorded(self, trial: Trial, record: Mapping[str, Any]) -> None:
+        """The trial has sent a record."""
+        if record["result"]:
+            self._finished(trial, record["result"])
+            return
+        self.writer.log(trial, [*record["history"], (record["step"], record["metrics"])])
+        if record["note"]:
+            self.board.line(f"{trial.name}: {record['note']}")
+        self.board.advanced(trial, record["stage"], record["step"], record["steps"], record["metrics"])
+
+    def failed(self, trial: Trial, error: str) -> None:
+        """The trial has failed for good."""
+        self.failures[trial.name] = error
+        self._demand(self._unended)
+        self.writer.fail(trial, error)
+        self.board.ended(trial, "FAILED", error)
+
+    def _finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        drawn = figures(self.store, result["artefacts"]) if trial.kind != "probe" else {}
+        pictures = save_pictures(drawn, self.folder / "pictures" / trial.name)
+        self.results[trial.name] = result
+        self._demand(self._unended)
+        self.writer.finish(trial, result, pictures)
+        named = {name for stage in trial.stages for name in BY_NAME[stage].metrics(trial.config)} | {CHOSEN_BY}
+        shown = [f"{name} {value:.4g}" for name, value in result["metrics"].items() if name in named]
+        self.board.ended(trial, "done", ", ".join(shown))
+
+    def _unfinished(self, trial: Trial, interrupted: bool) -> None:
+        if not interrupted:
+            self.failed(trial, "the worker ended without a result")
+        elif self.board.states[trial.name].started is not None:
+            self.writer.kill(trial)
+            self.board.ended(trial, "stopped", "interrupted")
+
+    def _stored(self, trial: Trial) -> bool:
+        return all(self.store.has(stage, key) for stage, key in trial.stages.items())
+
+    def _resumes(self, trial: Trial) -> str:
+        """Where the trial goes on, in words; "" where it has not begun."""
+        for stage, key in trial.stages.items():
+            if self.store.has(stage, key):
+                continue
+            checkpoints = self.store.keys(checkpoint_folder(stage, key))
+            if checkpoints:
+                total = f" of {trial.config.training.train_steps:,}" if stage == "ddpm" else ""
+                return f"resumes at {stage} step {int(checkpoints[-1]):,}{total}"
+        return ""
+
+
+def _no_demand(trials: int) -> None:
+    """Nobody is asked before Ray runs and after."""
+
+
+def makers_first(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials in an order in which those that train a DDPM of their own come first, and nobody waits for another."""
+    seen: set[str] = set()
+    makers: list[Trial] = []
+    others: list[Trial] = []
+    for trial in trials:
+        key = trial.stages.get("ddpm")
+        (others if key is None or key in seen else makers).append(trial)
+        seen |= {key} if key else set()
+    return makers + others
+
+
+def _writer(study: Study, locations: Locations) -> MLflowWriter:
+    try:
+        return MLflowWriter(locations.tracking_uri, study, locations.storage / "mlflow-artifacts")
+    except UsageError:
+        raise
+    except Exception as error:  # each database has errors of its own
+        uri = without_password(locations.tracking_uri)
+        raise UsageError(f"--tracking-uri: MLflow cannot use {uri} ({reason(error)})") from None

@@ -1,0 +1,153 @@
+"""A study from its plan to its table: what a command does once its words are read and its data looked at."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.console import console
+from orchestrator.errors import UsageError
+from orchestrator.planning.plan import Study, Trial
+from orchestrator.storage.locations import Locations
+from orchestrator.storage.registry import Registry
+from orchestrator.study.progress import open_log
+from orchestrator.study.session import Session
+from orchestrator.study.session_config import SessionConfig
+from orchestrator.tracking.pictures import KINDS, save_pictures
+from orchestrator.tracking.writer import MLflowWriter
+from trainables.claims import Claims
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Work = Callable[[Study, Locations], int]
+
+
+def run(
+    study: Study, locations: Locations, session_config: SessionConfig, fresh: bool = False, address: str = "local"
+) -> int:
+    """The exit code of the study: 0 if every trial ended well, 1 if one failed, 130 if the person stopped it.
+
+    Args:
+        session_config: of this session; its store is replaced by that of the locations.
+        fresh: whether to begin anew beside what is in the store; that stays.
+        address: of the Ray cluster; "local" starts one here.
+
+    Raises:
+        UsageError: another process runs this study.
+    """
+    return claimed(study, locations, fresh, lambda study, locations: _run(study, locations, session_config, address))
+
+
+def claimed(study: Study, locations: Locations, fresh: bool, work: Work) -> int:
+    """What `work` returns, done while no other process can run the same study.
+
+    Args:
+        fresh: whether to begin anew beside what is in the store.
+        work: is given the study and the locations of its generation.
+
+    Raises:
+        UsageError: another process runs this study.
+    """
+    registry = Registry(locations.store)
+    claims = Claims(registry.store)
+    claim = claims.claim(f"study-{study.name}")
+    if claim is None:
+        holder = claims.holder(f"study-{study.name}") or {}
+        who = f"process {holder.get('pid')} on {holder.get('host')}"
+        raise UsageError(f"--name: the study {study.name} is being run by {who}; wait for it, or choose another name")
+    with claim:
+        generation = registry.generation(study.name) + fresh
+        trials = tuple(of_generation(trial, generation) for trial in study.trials)
+        study = replace(study, trials=trials, generation=generation)
+        registry.enter(study.name, generation, study.trials)
+        return work(study, replace(locations, store=registry.root_of(generation)))
+
+
+def of_generation(trial: Trial, generation: int) -> Trial:
+    """The trial under the key that it has in a study begun anew so many times: each has runs of its own."""
+    return replace(trial, key=f"{trial.key}.{generation}") if generation else trial
+
+
+def _run(study: Study, locations: Locations, session_config: SessionConfig, address: str) -> int:
+    with open_log(locations.study(study.name)) as log:
+        session = Session(study, locations, log)
+        for why in study.left_out:
+            session.board.line(f"left out: {why}")
+        session.board.line(f"study {study.name}: {session.summary()}")
+        interrupted = session.run(replace(session_config, store=locations.store), address)
+        return session.close(interrupted, lambda writer: show(study.name, locations, console(), writer))
+
+
+def show(
+    name: str, locations: Locations, out: Console, writer: MLflowWriter | None = None, brief: bool = False
+) -> None:
+    """Prints the study's table from MLflow, and writes the report beside its pictures.
+
+    Args:
+        brief: leaves the table to the report.
+    """
+    from results import report
+    from results.breakdowns import miou_by_block_and_timestep
+    from results.console import console_table
+    from results.markdown import markdown_table
+    from results.summary import present_metrics, summarise
+    from results.trials import load_trials
+
+    folder = locations.study(name)
+    trials = load_trials(locations.tracking_uri, name)
+    summary = summarise(trials, present_metrics(trials))
+    shown = zip(trials["variant"], trials["seed"], strict=True)
+    overview = _overview(miou_by_block_and_timestep(trials), summary, folder)
+    written = report.write(summary, trials, folder, _pictures(folder, shown), study=name, overview=overview)
+    if writer:
+        writer.describe(markdown_table(summary, trials))
+    out.print()
+    if not brief:
+        out.print(console_table(summary, trials, width=out.width))
+    page = next(path for path in written if path.suffix == ".html")
+    out.print(f"report    {page}", soft_wrap=True)
+    out.print(f"pictures  {folder / 'pictures'}", soft_wrap=True)
+    out.print(f"MLflow    {open_command(locations.tracking_uri)}", soft_wrap=True)
+    if writer:
+        root = (
+            locations.tracking_uri.rstrip("/") if locations.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+        )
+        out.print(f"          then {root}/{writer.page}", soft_wrap=True)
+
+
+def _overview(cells: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> dict[str, Path]:
+    """The pictures of the whole study: caption -> file."""
+    if cells.empty:
+        return {}
+    from results import plots
+
+    whole = summary.loc[(summary["variant"] == "baseline") & (summary["metric"] == "miou"), "mean"]
+    paths = save_pictures({"heat_map": plots.heat_map(cells, float(whole.iloc[0]))}, folder / "pictures")
+    return {"mIoU of each block and timestep alone": paths["heat_map"]}
+
+
+def open_command(tracking_uri: str) -> str:
+    """What to type to see the study in MLflow."""
+    if tracking_uri.startswith("http"):
+        return f"open {tracking_uri}"
+    mlflow = Path(sys.executable).parent / "mlflow"
+    here = mlflow.relative_to(Path.cwd()) if mlflow.is_relative_to(Path.cwd()) else mlflow
+    return f"{shlex.quote(str(here))} ui --backend-store-uri {shlex.quote(tracking_uri)}"
+
+
+def _pictures(folder: Path, trials: Iterable[tuple[str, int]]) -> dict[str, dict[str, Path]]:
+    """The pictures that are there: variant -> caption -> file."""
+    found: dict[str, dict[str, Path]] = {}
+    for variant, seed in trials:
+        for kind in KINDS:
+            path = folder / "pictures" / f"{variant}-seed{seed}" / f"{kind}.png"
+            if path.exists():
+                found.setdefault(variant, {})[f"{kind}, seed {seed}"] = path
+    return found

@@ -1,0 +1,72 @@
+"""MLflow's stores of runs and files: made whole, proved to take what we write, and their errors told in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UsageError
+
+REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED")
+
+
+def create_database(path: Path) -> None:
+    """Makes MLflow's database whole or not at all: half made, or made by two at once, it is broken for good."""
+    from mlflow import MlflowClient
+
+    if not path.exists():
+        with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
+            made = Path(folder, "mlflow.db")
+            MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+            with contextlib.suppress(FileExistsError):  # another process has just made it
+                os.link(made, path)
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # lets the MLflow page read while the driver writes
+
+
+def prove_files(location: str, uri: str) -> None:
+    """Writes a file where a study's pictures go, and removes it; raises whatever stands against the writing.
+
+    Args:
+        location: the experiment's.
+        uri: of the tracking store.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    folder = f"probe-{uuid.uuid4().hex}"
+    files: Any = get_artifact_repository(location, tracking_uri=uri)
+    with tempfile.NamedTemporaryFile(prefix="probe-") as probe:
+        files.log_artifact(probe.name, folder)
+    with contextlib.suppress(Exception):  # who may write may not be allowed to remove
+        files.delete_artifacts(folder)
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the store may take the record later; what it refuses, or what is our own mistake, it will not."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code not in REFUSALS
+    return isinstance(error, OSError)  # as are the errors of a connection
+
+
+def reason(error: Exception) -> str:
+    """What stands between us and MLflow, in one line without a password."""
+    if isinstance(error, UsageError):
+        return str(error)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401 or getattr(error, "error_code", "") == "UNAUTHENTICATED":
+        return "it wants a user and a password: ~/.mlflow/credentials, or MLFLOW_TRACKING_USERNAME and ..._PASSWORD"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return without_password(": ".join([type(error).__name__, *lines[:1]]))
+
+
+def without_password(text: str) -> str:
+    """The text with the password of each address in it covered."""
+    return re.sub(r"(://[^/@\s:]*:)[^@\s]*@", r"\1***@", text)

@@ -1,0 +1,76 @@
+"""What stands below a study's table: how to read it, and which of its figures are not what they seem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from results.breakdowns import ranking_flips
+from results.formatting import one_line
+from results.metrics import METRICS, Metric
+from results.trials import CONTROL, FINISHED
+
+ONE_SEED_ADVICE = "one seed: no uncertainty; a study with --seeds 0 1 2 has it"
+_NAMED_PAIRS = 4
+
+
+def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataFrame) -> Iterator[str]:
+    """The lines below the table, each without a full stop.
+
+    Args:
+        metrics: that the table shows.
+        summary: as `summary.summarise` gives it for these trials.
+        trials: as `trials.load_trials` gives them.
+    """
+    arrows = [f"{m.arrow} {'lower' if m.lower_is_better else 'higher'} is better" for m in metrics]
+    if arrows:
+        yield ", ".join(dict.fromkeys(arrows))
+    if (summary["n"] > 1).any():
+        yield "mean ± SD over seeds; Δ: mean difference from baseline, paired by seed [its 95 % interval]"
+    elif metrics:
+        yield ONE_SEED_ADVICE
+    if (trials["kind"] == CONTROL).any():
+        yield "at the bottom the controls: without them the figures above say nothing"
+    if "scored_images" in trials and trials["scored_images"].notna().any():
+        counts = dict.fromkeys(f"{n:.0f}" for n in sorted(trials["scored_images"].dropna()))
+        yield f"miou: over {' or '.join(counts)} held-out images"
+    for metric in metrics:
+        yield from _published(metric, summary)
+        yield from _smoke(metric, trials)
+        yield from _flips(metric, summary)
+
+
+def sentence(line: str) -> str:
+    """A footnote with a capital and a full stop; a metric that it begins with keeps its name."""
+    begins_with_metric = any(line.startswith((f"{metric.name} ", f"{metric.name}:")) for metric in METRICS)
+    return (line if begins_with_metric else line[0].upper() + line[1:]) + "."
+
+
+def _published(metric: Metric, summary: pd.DataFrame) -> Iterator[str]:
+    if summary.loc[summary["metric"] == metric.name, "published"].notna().any():
+        yield (
+            f"paper's {metric.name}: as printed, of one training a variant, from another number of samples and "
+            "against another reference; a difference from it is no test"
+        )
+
+
+def _smoke(metric: Metric, trials: pd.DataFrame) -> Iterator[str]:
+    """From as many samples as features or fewer, some directions of the features have no variance at all."""
+    if not metric.features or not {"samples", metric.name} <= set(trials.columns):
+        return
+    measured = trials[(trials["status"] == FINISHED) & np.isfinite(trials[metric.name].astype(np.float64))]
+    few = measured.loc[measured["samples"] <= metric.features, "samples"]
+    if len(few):
+        counts = " to ".join(dict.fromkeys(f"{samples:.0f}" for samples in (few.min(), few.max())))
+        covariance = f"{metric.features}x{metric.features} covariance"
+        yield f"{metric.name} from {counts} samples is a smoke value: its {covariance} is singular"
+
+
+def _flips(metric: Metric, summary: pd.DataFrame) -> Iterator[str]:
+    pairs = [f"{one_line(a)} and {one_line(b)}" for a, b in ranking_flips(summary, metric.name)]
+    if pairs:
+        more = [f"{len(pairs) - _NAMED_PAIRS} more pairs"] if len(pairs) > _NAMED_PAIRS else []
+        named = "; ".join([*pairs[:_NAMED_PAIRS], *more])
+        yield f"{metric.name}: extrapolated to infinitely many samples, {named} change places"

@@ -1,0 +1,94 @@
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.planning import plan
+from orchestrator.planning.settings import Request
+from search_spaces.ablations import CONTROLS, VARIANTS
+from search_spaces.spaces import ABLATIONS, SEGMENTATION
+
+
+def study(tiny, new=(), space=ABLATIONS, **kwargs):
+    return plan.build(Request(space, settings=tiny, new=list(new), **kwargs))
+
+
+def test_every_variant_and_control_has_a_trial_for_each_seed(tiny):
+    trials = study(tiny, seeds=[0, 3]).trials
+    names = [*VARIANTS, *CONTROLS]
+    assert sorted(t.name for t in trials) == sorted(f"{n}-seed{s}" for n in names for s in (0, 3))
+    assert len({t.key for t in trials}) == len(trials)
+
+
+def test_the_baseline_is_in_even_if_it_is_not_asked_for(tiny):
+    assert [t.variant for t in study(tiny, chosen=["cosine"]).trials][:2] == ["baseline", "cosine"]
+
+
+def test_another_baseline_is_another_study_and_another_seed_is_not(tiny):
+    name = study(tiny).name
+    assert study(tiny, seeds=[1, 2]).name == name
+    assert study(tiny, chosen=["adagn"]).name == name
+    assert study(tiny | {"training.batch_size": 9}).name != name
+
+
+def test_trials_share_the_stages_that_they_share(tiny):
+    stages = {t.variant: t.stages for t in study(tiny).trials}
+    assert stages["baseline"]["ddpm"] != stages["cosine"]["ddpm"]
+    assert "ddpm" not in stages["raw_pixels"]
+    assert "segmentation" not in stages["real_images"]
+
+
+def test_a_control_of_a_stage_that_the_study_leaves_out_is_left_out_too(tiny):
+    variants = {t.variant for t in study(tiny | {"stages": ["segmentation"]}).trials}
+    assert "real_images" not in variants
+    assert "raw_pixels" in variants
+
+
+def test_a_heat_map_beyond_the_last_timestep_is_refused_and_the_usual_one_is_cut(tiny):
+    short = tiny | {"diffusion.timesteps": 300}
+    with pytest.raises(UsageError, match="--heat-map: must be timesteps from 0 to 299, but got 300"):
+        study(short, space=SEGMENTATION, chosen=["by_image"], heat_map=[10, 300])
+    cells = [
+        t.config.segmentation.timesteps
+        for t in study(short, space=SEGMENTATION, heat_map=None).trials
+        if t.kind == "probe"
+    ]
+    assert set(cells) == {(10,), (50,), (150,), (250,)}
+
+
+def test_the_seed_is_not_a_setting_of_a_variant(tiny):
+    with pytest.raises(UsageError, match="variant mine: the seed is given by --seeds"):
+        study(tiny, [("mine", {"seed": 3})])
+
+
+def test_a_segmentation_study_trains_one_ddpm_for_all_its_configurations(tiny):
+    trials = study(
+        tiny | {"segmentation.blocks": [4, 5]}, space=SEGMENTATION, chosen=["by_image", "one_timestep"]
+    ).trials
+    trained = {t.variant: t.stages["ddpm"] for t in trials if "ddpm" in t.stages and t.kind == "variant"}
+    assert set(trained) == {"baseline", "by_image", "one_timestep"}
+    assert len(set(trained.values())) == 1
+    assert {t.variant for t in trials if t.kind == "control"} == {"untrained", "raw_pixels"}
+    assert {stage for t in trials for stage in t.stages} == {"ddpm", "segmentation"}
+
+
+def test_a_heat_map_has_a_trial_for_each_block_and_timestep_alone(tiny):
+    cells = [
+        t for t in study(tiny, space=SEGMENTATION, chosen=["by_image"], heat_map=(10, 500)).trials if t.kind == "probe"
+    ]
+    assert [t.variant for t in cells] == ["block4-t10", "block4-t500", "block5-t10", "block5-t500"]
+    assert cells[1].config.segmentation.blocks == (4,)
+    assert cells[1].config.segmentation.timesteps == (500,)
+
+
+def test_a_ddpm_is_shared_by_both_kinds_of_study(tiny):
+    ablations, segmentation = (
+        next(t for t in study(tiny, space=space, chosen=["baseline"]).trials if t.variant == "baseline")
+        for space in (ABLATIONS, SEGMENTATION)
+    )
+    assert ablations.stages["ddpm"] == segmentation.stages["ddpm"]
+
+
+def test_the_papers_figures_stand_beside_its_preset_only(tiny):
+    paper = study({}, preset="paper").trials
+    assert {t.variant: dict(t.published) for t in paper if t.published}["convnext"] == {"fid": 44.001}
+    assert not any(t.published for t in study({"training.train_steps": 5}, preset="paper").trials)
+    assert not any(t.published for t in study(tiny).trials)

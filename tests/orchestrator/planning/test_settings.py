@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.planning.settings import described, parse_settings, parse_variant, read_variants
+
+
+def test_a_variant_on_the_command_line_reads_like_one_in_the_file():
+    assert parse_variant("wide: unet.base_channels=96, segmentation.blocks=[6, 7],training.learning_rate=1e-4") == (
+        "wide",
+        {"unet.base_channels": 96, "segmentation.blocks": [6, 7], "training.learning_rate": "1e-4"},
+    )
+
+
+@pytest.mark.parametrize("text", ["wide", "wide:", "wide: unet.base_channels", "wide: =3", "wide: a=1, a=2", "w: x=[1"])
+def test_a_variant_of_another_form_is_refused(text):
+    with pytest.raises(UsageError, match="--variant"):
+        parse_variant(text)
+
+
+def test_a_file_of_variants(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("wide: {unet.base_channels: 96}\nslow:\n  training.learning_rate: 1e-4\n")
+    assert list(read_variants(path)) == ["wide", "slow"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["- a", "wide: 3", "wide: {a: 1", "\xff\xfe", "yes: {a: 1}", "w: {a: 1}\nw: {b: 1}", "w: {a: 1, a: 2}", "[" * 5000],
+)
+def test_a_file_that_holds_no_variants_is_refused_by_name(tmp_path: Path, content: str):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"mine\.yaml"):
+        read_variants(path)
+
+
+def test_the_seed_is_no_setting():
+    with pytest.raises(UsageError, match="--seeds"):
+        parse_settings(["seed=3"])
+
+
+def test_a_delta_is_described_as_a_person_writes_it():
+    assert described({"unet.block": "convnext", "segmentation.blocks": (6, 7)}) == (
+        "unet.block=convnext, segmentation.blocks=[6, 7]"
+    )
+    assert described({}) == "-"

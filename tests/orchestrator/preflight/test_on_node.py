@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from orchestrator.planning import plan
+from orchestrator.planning.settings import Request
+from orchestrator.preflight import on_node
+from search_spaces.spaces import ABLATIONS, SEGMENTATION
+from trainables.config import apply
+
+
+@pytest.fixture(scope="module")
+def study(tiny):
+    return plan.build(Request(ABLATIONS, settings=tiny))
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_short_trial_keeps_what_fills_a_gpu(gpu):
+    for space in (ABLATIONS, SEGMENTATION):
+        for preset in space.presets.values():
+            config = preset()
+            found = on_node.short(config, gpu)
+            assert found.training.train_steps == found.sampling.sampling_steps == 2
+            assert found.segmentation.label_images < config.segmentation.label_images
+            assert (found.unet, found.training.batch_size) == (config.unet, config.training.batch_size)
+            assert found.sampling.samples == (config.sampling.batch_size if gpu else 8)
+
+
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """A GPU of 10 GB, of which 6 GB were in use at most."""
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 6 * 10**9)
+    memory = type("Properties", (), {"total_memory": 10**10})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+
+
+def dry(study: plan.Study, gpus: float) -> tuple[bool, str]:
+    config = study.baseline.model_dump(mode="json")
+    inputs = {"data_root": None, "checkpoint": None}
+    return on_node.dry_trial({"config": config, "inputs": inputs, "cpus": 1, "gpus": gpus, "device": "cpu"})
+
+
+def test_a_dry_trial_tells_of_the_gpus_memory(study, a_gpu, monkeypatch):
+    ok, detail = dry(study, 1)
+    assert ok
+    assert detail.endswith("s; peak 6.0 GB of the GPU's 10.0 GB")
+    assert dry(study, 0.5) == (
+        False,
+        "GPU memory too small: peak 6.0 GB of the GPU's 10.0 GB, which 2 trials share",
+    )
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("trainables.training.Trainer.run", full)  # the trial would go on with each batch in two parts
+    assert dry(study, 1) == (False, "GPU out of memory: peak 6.0 GB of the GPU's 10.0 GB")
+
+
+def test_a_node_tells_what_it_cannot_use_in_one_line(study, tmp_path):
+    other = tmp_path / "weights.pt"
+    other.write_bytes(b"other weights")
+    bedroom = apply(SEGMENTATION.presets["bedroom"](), {"pretrained.weights": "0" * 64})
+    ask = {
+        "looks": ["data", "checkpoint", "disk", "not known here"],
+        "config": bedroom.model_dump(mode="json"),
+        "inputs": {"data_root": str(tmp_path), "checkpoint": str(other)},
+        "store": str(tmp_path / "not" / "there"),
+    }
+    found = {what: (ok, detail) for what, ok, detail in on_node.answer(ask)["found"]}
+    assert {what: ok for what, (ok, _) in found.items()} == dict.fromkeys(ask["looks"], False) | {"disk": True}
+    assert found["data"][1].startswith("there is no bedroom_28 data")
+    assert found["checkpoint"][1].startswith(f"{other} is another file: SHA-256 ")
+    assert not any("\n" in detail for _, detail in found.values())

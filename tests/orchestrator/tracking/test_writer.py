@@ -1,0 +1,192 @@
+"""The writer to MLflow, against a real SQLite store."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.errors import UsageError
+from orchestrator.planning import plan
+from orchestrator.planning.settings import Request
+from orchestrator.tracking.writer import MLflowWriter
+from search_spaces.spaces import ABLATIONS
+
+RESULT = {
+    "metrics": {"fid_digits": 12.5, "miou": 0.5},
+    "artefacts": {},
+    "wall_time_s": {"ddpm": 3.0, "fid": 1.0},
+    "gpu_s": 0.0,
+    "machine": "here, cpu",
+    "note": "",
+}
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory) -> str:
+    # Creating the database takes seconds; the tests keep apart by the names of their studies.
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def study(tiny, name, settings=None):
+    settings = tiny | (settings or {})
+    return plan.build(Request(ABLATIONS, settings=settings, chosen=["cosine"], name=name))
+
+
+def opened(uri, study):
+    return MLflowWriter(uri, study, Path(uri.removeprefix("sqlite:///")).parent / "artifacts")
+
+
+def runs(uri, name):
+    client = MlflowClient(uri)
+    return client.search_runs([client.get_experiment_by_name(name).experiment_id])
+
+
+def test_a_finished_trial_is_one_run_with_our_params_metrics_and_tags(uri, tiny, tmp_path):
+    mine = study(tiny, "finished")
+    picture = tmp_path / "samples.png"
+    picture.write_bytes(b"png")
+    tracking, trial = opened(uri, mine), mine.trials[1]
+    tracking.start(trial)
+    for step in (1, 2):
+        tracking.log(trial, [(step, {"loss": 1 / step})])
+    tracking.finish(trial, RESULT, {"samples": picture})
+    tracking.close()
+    assert tracking.errors == []
+    (run,) = runs(uri, "finished")
+    assert run.info.run_name == "cosine-seed0"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["diffusion.beta_schedule"] == "cosine"
+    assert run.data.params["unet.channel_mults"] == "[1, 2]"
+    assert set(run.data.metrics) == {
+        "loss", "fid_digits", "miou", "parameters", "ddpm_wall_time_s", "fid_wall_time_s", "wall_time_s"
+    }  # fmt: skip
+    assert run.data.metrics["wall_time_s"] == 4.0
+    tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
+    assert tags | {"git_commit": "", "git_dirty": ""} == {
+        "variant": "cosine", "seed": "0", "kind": "variant", "position": "1", "machine": "here, cpu", "error": "",
+        "delta": "diffusion.beta_schedule=cosine", "trial_key": trial.key, "superseded": "false",
+        "status_note": "",
+        "git_commit": "", "git_dirty": "",
+    }  # fmt: skip
+    artifacts = {a.path for a in MlflowClient(uri).list_artifacts(run.info.run_id)}
+    assert artifacts == {"pictures", "config.json", "result.json"}
+
+
+def test_a_trial_that_goes_on_stays_in_its_run_without_a_step_twice(uri, tiny):
+    mine = study(tiny, "goes-on")
+    trial = mine.trials[0]
+    for first_step in (1, 2, 1):
+        tracking = opened(uri, mine)
+        tracking.start(trial)
+        for step in range(first_step, first_step + 3):
+            tracking.log(trial, [(step, {"loss": float(step)})])
+        tracking.kill(trial)
+        tracking.close()
+    (run,) = runs(uri, "goes-on")
+    assert run.info.status == "KILLED"
+    steps = [m.step for m in MlflowClient(uri).get_metric_history(run.info.run_id, "loss")]
+    assert sorted(steps) == [1, 2, 3, 4]
+
+
+def test_a_failed_trial_says_why_and_a_later_success_clears_it(uri, tiny):
+    mine = study(tiny, "fails")
+    trial = mine.trials[0]
+    tracking = opened(uri, mine)
+    tracking.start(trial)
+    tracking.fail(trial, "Diverged: at step 3")
+    tracking.flush()
+    (run,) = runs(uri, "fails")
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", "Diverged: at step 3")
+    assert tracking.finished_keys() == set()
+    tracking.start(trial)
+    tracking.finish(trial, RESULT, {})
+    tracking.flush()
+    assert tracking.finished_keys() == {trial.key}
+    tracking.close()
+    (run,) = runs(uri, "fails")
+    assert (run.info.status, run.data.tags["error"]) == ("FINISHED", "")
+
+
+def test_a_run_of_the_same_name_and_another_config_is_marked_not_mixed_in(uri, tiny):
+    for dropout in (0.1, 0.2):
+        new = [("mine", {"unet.dropout": dropout})]
+        changed = plan.build(Request(ABLATIONS, settings=tiny, new=new, chosen=["baseline"], name="redefined"))
+        tracking = opened(uri, changed)
+        tracking.start(changed.trials[1])
+        tracking.finish(changed.trials[1], RESULT, {})
+        tracking.close()
+    marks = {run.data.params["unet.dropout"]: run.data.tags["superseded"] for run in runs(uri, "redefined")}
+    assert marks == {"0.1": "true", "0.2": "false"}
+
+
+def test_a_name_that_belongs_to_another_baseline_is_refused(uri, tiny):
+    opened(uri, study(tiny, "taken")).close()
+    with pytest.raises(UsageError, match="another baseline"):
+        opened(uri, study(tiny, "taken", {"training.batch_size": 9}))
+
+
+def test_a_store_that_is_away_for_a_while_loses_no_record(uri, tiny, monkeypatch):
+    monkeypatch.setattr("orchestrator.tracking.writer.RETRY_S", 0.05)
+    mine = study(tiny, "away")
+    tracking, trial = opened(uri, mine), mine.trials[0]
+    tracking.start(trial)
+    tracking.flush()
+    real, away = tracking.client.log_batch, threading.Event()
+    away.set()
+
+    def log_batch(*args, **kwargs):
+        if away.is_set():
+            raise ConnectionError("the server is away")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tracking.client, "log_batch", log_batch)
+    for step in range(1, 6):
+        tracking.log(trial, [(step, {"loss": 1.0})])
+    away_thread = threading.Timer(0.3, away.clear)
+    away_thread.start()
+    tracking.close()
+    (run,) = runs(uri, "away")
+    assert len(MlflowClient(uri).get_metric_history(run.info.run_id, "loss")) == 5
+    assert tracking.errors == []
+
+
+def test_a_store_that_stays_away_is_said_at_the_end(uri, tiny, monkeypatch):
+    monkeypatch.setattr("orchestrator.tracking.writer.RETRY_S", 0.05)
+    mine = study(tiny, "stays-away")
+    tracking, trial = opened(uri, mine), mine.trials[0]
+    tracking.start(trial)
+    tracking.flush()
+
+    def log_batch(*args, **kwargs):
+        raise ConnectionError("the server is away")
+
+    monkeypatch.setattr(tracking.client, "log_batch", log_batch)
+    for step in range(1, 4):
+        tracking.log(trial, [(step, {"loss": 1.0})])
+    assert not tracking.flush(0.1)
+    assert tracking.trouble == "MLflow, baseline-seed0: ConnectionError: the server is away"
+    trouble = tracking.trouble
+    tracking.close(limit_s=0.3)
+    assert tracking.errors == [trouble, "MLflow: 3 more records were not sent"]
+
+
+def test_a_place_that_takes_no_files_is_refused(uri, tiny, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"--tracking-uri: MLflow takes no files at file:///.*NotADirectory"):
+        MLflowWriter(uri, study(tiny, "no-place"), tmp_path / "file" / "artifacts")
+
+
+def test_what_proves_the_place_of_the_files_leaves_none_there(uri, tiny, tmp_path):
+    MLflowWriter(uri, study(tiny, "proved"), tmp_path).close()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_saved_view_shows_the_metrics(uri, tiny):
+    tracking = opened(uri, study(tiny, "view"))
+    tracking.describe("# table")
+    tracking.close()
+    experiment = MlflowClient(uri).get_experiment_by_name("view")
+    assert "metrics.`fid_digits`" in experiment.tags["mlflow.sharedViewState.ablations"]
+    assert experiment.tags["mlflow.note.content"] == "# table"
+    assert f"#/experiments/{experiment.experiment_id}/" in tracking.page

@@ -1,0 +1,22 @@
+"""The table in Markdown: whole rows, whatever the texts in them."""
+
+from __future__ import annotations
+
+from results.markdown import markdown_table
+from tests.results.studies import EVIL, digits_study, summary_of, trial, with_trials
+
+
+def test_markdown_rows_all_have_the_headers_columns() -> None:
+    trials = with_trials(digits_study(), trial(EVIL, 0, 9, delta="a|b=1", fid_digits=1.0))
+    table, *rest = markdown_table(summary_of(trials), trials).split("\n\n")
+    counts = {line.replace("\\|", "").count("|") for line in table.splitlines()}
+    assert counts == {12}  # 11 columns: 3 + 2 x 3 + 2
+    assert "<script>" not in table
+    assert "`a\\|b=1`" in table
+    assert "*held-out*" in table
+    assert rest[-1].startswith("↓ lower is better")
+
+
+def test_markdown_makes_no_link_of_a_name() -> None:
+    trials = with_trials(digits_study(), trial("[click](javascript:alert)", 0, 9, fid_digits=1.0))
+    assert "[click\\](javascript" in markdown_table(summary_of(trials), trials)

@@ -1,0 +1,105 @@
+"""A row per variant and metric: which rows, in which order, with which statistics."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from results.metrics import METRICS, Metric
+from results.summary import present_metrics, summarise, variants
+
+FID, MIOU = METRICS[0], METRICS[3]
+
+
+def test_present_metrics_are_those_of_finished_trials_in_their_order(trials: pd.DataFrame) -> None:
+    assert present_metrics(trials) == (FID, MIOU)
+    assert present_metrics(trials[trials["status"] == "FAILED"]) == ()
+    assert present_metrics(trials, among=[MIOU]) == (MIOU,)
+
+
+def test_baseline_is_first_and_controls_last_whatever_their_positions() -> None:
+    names, kinds = ["control", "late", "early", "baseline"], ["control", "variant", "variant", "variant"]
+    columns = {"variant": names, "kind": kinds, "delta": "-", "position": [0, 3, 1, 2], "status": "FINISHED"}
+    trials = pd.DataFrame(columns)
+    assert variants(trials)["variant"].tolist() == ["baseline", "early", "late", "control"]
+
+
+def _of(summary: pd.DataFrame, variant: str, metric: Metric) -> pd.Series:
+    return summary[(summary["variant"] == variant) & (summary["metric"] == metric.name)].iloc[0]
+
+
+@pytest.fixture
+def summary(trials: pd.DataFrame) -> pd.DataFrame:
+    return summarise(trials, [FID, MIOU])
+
+
+def test_summary_has_a_row_for_every_variant_and_metric(summary: pd.DataFrame) -> None:
+    assert list(zip(summary["variant"], summary["metric"], strict=True)) == [
+        (variant, metric)
+        for variant in ("baseline", "convnext", "adagn", "held-out")
+        for metric in ("fid_digits", "miou")
+    ]
+
+
+def test_summary_of_the_baseline_is_descriptive_only(summary: pd.DataFrame) -> None:
+    row = _of(summary, "baseline", FID)
+    assert (row["n"], row["mean"], row["sd"], row["parameters"], row["wall_time_s"]) == (3, 11.0, 1.0, 1000.0, 61.0)
+    assert row["verdict"] == ""
+    assert row[["difference", "ci_low", "ci_high", "p", "p_holm"]].isna().all()
+
+
+def test_a_failed_seed_is_counted_and_its_number_is_not_used(summary: pd.DataFrame) -> None:
+    row = _of(summary, "convnext", FID)
+    assert (row["n"], row["failed"], row["pairs"]) == (2, 1, 2)
+    assert row["mean"] == pytest.approx(8.4)
+    assert row["difference"] == pytest.approx(-2.1)  # seeds 0 and 1: -2.0 and -2.2
+    assert row["ci_low"] == pytest.approx(-2.1 - 12.7062 * 0.1, abs=1e-3)  # t_1 = 12.7062, SD / sqrt(2) = 0.1
+    assert (row["p"], row["verdict"]) == (0.5, "helps")
+
+
+def test_a_variant_without_numbers_says_so(summary: pd.DataFrame) -> None:
+    row = _of(summary, "adagn", FID)
+    assert (row["n"], row["failed"], row["pairs"], row["verdict"]) == (0, 0, 0, "no paired seeds")
+    assert math.isnan(row["mean"])
+
+
+def test_controls_are_not_tested(summary: pd.DataFrame) -> None:
+    row = _of(summary, "held-out", FID)
+    assert (row["n"], row["mean"], row["verdict"]) == (1, 2.0, "")
+    assert math.isnan(row["sd"])
+    assert math.isnan(row["difference"])
+
+
+def test_holm_corrects_within_a_metric_across_its_variants() -> None:
+    shifts = {"baseline": 0.0, "a": 1.0, "b": 2.0}
+    rows = [
+        {"variant": name, "kind": "variant", "delta": "-", "position": i, "seed": seed, "status": "FINISHED"}
+        | {"fid_digits": 10 + seed + shift * (1 + 0.1 * seed), "miou": 0.5 + 0.01 * shift * (1 + seed)}
+        for i, (name, shift) in enumerate(shifts.items())
+        for seed in range(6)
+    ]
+    summary = summarise(pd.DataFrame(rows), [FID, MIOU])
+    tested = summary[summary["variant"] != "baseline"]
+    assert tested["p"].tolist() == pytest.approx([1 / 32] * 4)
+    assert tested["p_holm"].tolist() == pytest.approx([2 / 32] * 4)  # two tests a metric, not four
+    assert tested["verdict"].tolist() == ["hurts", "helps", "hurts", "helps"]
+
+
+def test_a_probe_is_a_row_only_where_it_did_not_finish(probed: pd.DataFrame) -> None:
+    rows = ["baseline", "cosine", "block10-t150", "block5-t150", "raw_pixels"]
+    assert variants(probed)["variant"].tolist() == rows
+    assert summarise(probed, [MIOU])["variant"].tolist() == rows
+
+
+def test_a_probe_is_not_tested_and_does_not_count_in_the_correction(probed: pd.DataFrame) -> None:
+    summary = summarise(probed, [MIOU])
+    probe, cosine = _of(summary, "block10-t150", MIOU), _of(summary, "cosine", MIOU)
+    assert (probe["n"], probe["failed"], probe["mean"], probe["verdict"]) == (1, 1, 0.5, "")
+    assert math.isnan(probe["p"])
+    assert cosine["p_holm"] == cosine["p"] == 0.5
+
+
+def test_miou_is_present_for_the_heat_map_where_the_baseline_failed(probed: pd.DataFrame) -> None:
+    assert present_metrics(probed[probed["kind"] == "probe"]) == (MIOU,)

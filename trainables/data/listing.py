@@ -1,0 +1,176 @@
+"""Which files a dataset has: its splits, the names of its classes, and all that is wrong with any of them.
+
+A check goes on to the last file: `DataError` lists all offenders, not the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from trainables.data import DataError
+from trainables.data.image_file import IMAGE_SUFFIXES, VOID, Unusable, one_line
+
+SHOWN = 20  # lines of offenders
+
+
+class Offenders:
+    """The files that cannot be used, each line once."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, path: Path, what: str) -> None:
+        """Notes what is wrong with the file at `path`."""
+        self._lines[f"{path}: {what}"] = None
+
+    @contextmanager
+    def of(self, path: Path) -> Iterator[None]:
+        """Notes the `Unusable` that ends the block, and goes on behind it."""
+        try:
+            yield
+        except Unusable as error:
+            self.add(path, str(error))
+
+    def refuse(self, problem: str) -> None:
+        """Raises `DataError` if anything was noted."""
+        if not self:
+            return
+        lines = list(self._lines)
+        more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        raise DataError(problem, lines[:SHOWN] + more)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask."""
+
+    image: Path
+    mask: Path
+
+
+@dataclass
+class Listing:
+    """The files of a dataset, and what was found wrong while they were listed.
+
+    Args:
+        name: of the dataset.
+        folder: that all the files are in.
+        class_names: by class number; None for "class 0" ... up to the highest number in the masks.
+        channels: of the images; None for 1 where all of them are grey, else 3.
+        square: images and masks must be square, but need not be of one size; else a mask has its image's size.
+        ignore_index: the mask value that is no class.
+        unscored_classes: trained on, but no part of the mIoU.
+        unread: pairs of the DDPM's images, whose masks nothing reads: they are looked at like the others.
+    """
+
+    name: str
+    folder: Path
+    train: list[Path] = field(default_factory=list)
+    labels: list[Pair] = field(default_factory=list)
+    held_out: list[Pair] = field(default_factory=list)
+    class_names: tuple[str, ...] | None = None
+    channels: int | None = 3
+    square: bool = False
+    ignore_index: int = VOID
+    unscored_classes: tuple[int, ...] = ()
+    offenders: Offenders = field(default_factory=Offenders)
+    unread: list[Pair] = field(default_factory=list)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Those of both splits that have masks."""
+        return self.labels + self.held_out
+
+    @property
+    def images(self) -> list[Path]:
+        """Those of all splits."""
+        return self.train + [pair.image for pair in self.pairs]
+
+    def refuse(self) -> None:
+        """Raises `DataError` if anything is wrong so far."""
+        self.offenders.refuse(f"the {self.name} data in {self.folder} cannot be used:")
+
+
+def names_in(path: Path, offenders: Offenders) -> list[str]:
+    """The names in a split's file, one a line."""
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        offenders.add(path, f"cannot be read: {one_line(error)}")
+        return []
+    if not names:
+        offenders.add(path, "names no image")
+    return names
+
+
+def check_disjoint(splits: dict[Path, list[str]], offenders: Offenders) -> None:
+    """Notes every name that is listed twice.
+
+    Args:
+        splits: the names in each split's file.
+    """
+    first: dict[str, Path] = {}
+    for path, names in splits.items():
+        for name in names:
+            if name in first:
+                offenders.add(path, f"{name} is already in {first[name].name}; an image is in one split, once")
+            first.setdefault(name, path)
+
+
+def images_in(folder: Path, offenders: Offenders) -> dict[str, Path]:
+    """The image files of a folder by their stems, sorted."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            if path.stem in found:
+                offenders.add(path, f"has the same stem as {found[path.stem].name}")
+            found.setdefault(path.stem, path)
+    return found
+
+
+def shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """The names in an order that looks random and depends on nothing but `seed` and each name, on any machine."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+
+
+def class_names_in(paths: Iterable[Path], offenders: Offenders) -> tuple[str, ...] | None:
+    """The class names in the one of the YAML files that is there; None without one, or with an offence.
+
+    Args:
+        paths: where it may be. It holds a list of names, or a mapping from class number to name; 255 is void.
+    """
+    there = [path for path in paths if path.exists()]
+    for path in there[1:]:
+        offenders.add(path, f"is a second list of classes, beside {there[0]}")
+    for path in there[:1]:
+        with offenders.of(path):
+            return _class_names(path)
+    return None
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise Unusable(f"cannot be read as YAML: {one_line(error)}") from None
+    named = dict(enumerate(content)) if isinstance(content, list) else content
+    if not isinstance(named, dict) or not all(type(number) is int for number in named):
+        raise Unusable("must be a list of class names, or a mapping from class number to name")
+    names = [named[number] for number in sorted(named) if number != VOID]
+    if not names or sorted(set(named) - {VOID}) != list(range(len(names))) or len(names) > VOID:
+        raise Unusable(f"must name the classes 0, 1, ... without a gap, at most {VOID}, but has {sorted(named)}")
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise Unusable(f"a class name must be text, in quotes where YAML takes it for something else: {name!r}")
+    if len(set(names)) < len(names):
+        raise Unusable(f"must not repeat a name, but has {names}")
+    return tuple(names)

@@ -1,0 +1,68 @@
+"""The stage `fid`: the distances of the sample sets from the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainables.config import Config
+from trainables.data import About
+from trainables.stages import reference, samples
+from trainables.store import METRICS, write_json
+
+if TYPE_CHECKING:
+    from trainables.checkpoints import Checkpoints
+    from trainables.progress import Making
+    from trainables.stages.stage import Context
+
+NAME, VERSION, LABEL = "fid", 2, "FID"
+
+
+def needs(config: Config) -> tuple[str, ...]:
+    """Both sides of the distance."""
+    return (samples.NAME, reference.NAME)
+
+
+def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list[object]:
+    """Both sides of the distance, and the metrics."""
+    return [[config.data.model_dump(), about.fingerprint], keys[samples.NAME], keys[reference.NAME], config.fid]
+
+
+def make(context: Context, checkpoints: Checkpoints) -> Making:
+    """Progress by images; returns what writes the metrics, mean over the repeats, and each repeat's own."""
+    import numpy as np
+    import torch
+
+    from trainables.evaluation.fid import Reference, distances, extracted, extractors
+    from trainables.progress import counted
+
+    config, repeats = context.config, list[dict[str, float]]()
+    sets = torch.from_numpy(np.load(context.artefacts[samples.NAME] / samples.SAMPLES))
+    real = Reference.load(context.artefacts[reference.NAME].folder)
+    networks = extractors(config.fid.metrics, context.device)
+    for repeat, images in enumerate(sets):
+        done, total = repeat * len(images), sets.shape[0] * sets.shape[1]
+        features = yield from counted(extracted(networks, images.to(context.device)), done, total)
+        repeats.append(distances(config.fid.metrics, features, real, config.seed))
+    values = {name: [repeat[name] for repeat in repeats] for name in repeats[0]}
+    # Repeats of one model are averaged, not taken for replicates: their spread is the sampling's alone.
+    means = {name: float(np.mean(v)) for name, v in values.items()}
+    spreads = {f"{name}_repeats_sd": float(np.std(values[name], ddof=0)) for name in config.fid.metrics}
+    count = {"samples": float(sets.shape[1])}
+
+    def write(folder: Path) -> None:
+        write_json(folder / METRICS, means | spreads | count)
+        write_json(folder / "repeats.json", values)
+
+    return write
+
+
+def flops(config: Config, about: About) -> float:
+    """Each sample once on the metrics' networks."""
+    return reference.inception_flops(config) * config.sampling.sampling_repeats * config.sampling.samples
+
+
+def metrics(config: Config) -> tuple[str, ...]:
+    """Those that are asked for."""
+    return config.fid.metrics
