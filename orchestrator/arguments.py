@@ -88,7 +88,8 @@ def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
     add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
     add("--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE, ...'", help="add a variant")
     add("--variants-file", type=Path, metavar="FILE", help="add variants from a YAML file")
-    add("--fresh", action="store_true", help="begin anew beside what the store has; nothing is deleted")
+    if parser.get_default("command") != "check":
+        add("--fresh", action="store_true", help="begin anew beside what the store has; nothing is deleted")
     if space is SEGMENTATION:
         add(
             "--heat-map", type=int, nargs="*", default=None, metavar="T",
@@ -113,7 +114,8 @@ def _add_baseline(parser: argparse.ArgumentParser, space: Space) -> Any:
     add("--dataset", metavar="NAME", help="short for --set data.dataset=NAME: digits, mnist, voc, folder, bedroom28")
     add("--set", action="append", default=[], metavar="SETTING=VALUE", dest="settings", help="change the baseline")
     add("--name", help="the study's name (default: made from the preset and the settings)")
-    add("--dry-run", action="store_true", help="show the trials and what they cost, and run none")
+    if parser.get_default("command") != "check":
+        add("--dry-run", action="store_true", help="show the trials and what they cost, and run none")
     return add
 
 

@@ -22,7 +22,7 @@ def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataF
     Args:
         metrics: that the table shows.
         summary: as `summary.summarise` gives it for these trials.
-        trials: as `trials.load_trials` gives them.
+        trials: as `trials.load_trials` gives them; `attrs["asked"]` has the variants of the command that shows them.
     """
     arrows = [f"{m.arrow} {'lower' if m.lower_is_better else 'higher'} is better" for m in metrics]
     if arrows:
@@ -33,6 +33,10 @@ def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataF
         yield ONE_SEED_ADVICE
     if (trials["kind"] == CONTROL).any():
         yield "at the bottom the controls: without them the figures above say nothing"
+    asked = trials.attrs.get("asked", ())
+    earlier = [one_line(name) for name in trials["variant"].unique() if asked and name not in asked]
+    if earlier:
+        yield f"not part of this command, kept from earlier ones of this study: {', '.join(earlier)}"
     if "scored_images" in trials and trials["scored_images"].notna().any():
         counts = dict.fromkeys(f"{n:.0f}" for n in sorted(trials["scored_images"].dropna()))
         yield f"miou: over {' or '.join(counts)} held-out images"

@@ -45,6 +45,11 @@ class Trial:
         """The trial's name in Ray, in MLflow and on the screen."""
         return f"{self.variant}-seed{self.config.seed}"
 
+    @property
+    def row(self) -> tuple[str, int]:
+        """What its run stands for in the table."""
+        return self.variant, self.config.seed
+
 
 @dataclass(frozen=True)
 class Study:
@@ -59,6 +64,16 @@ class Study:
     left_out: tuple[str, ...] = ()  # variants that nobody asked for by name and that this baseline makes void
     objective: str = ""  # what a search maximises
     generation: int = 0  # times that it was begun anew
+
+    def key(self, config: Config) -> str:
+        """The key of a trial of this config: each generation has runs of its own."""
+        key = trial_key(config, self.about)
+        return f"{key}.{self.generation}" if self.generation else key
+
+    def of_generation(self, generation: int) -> Study:
+        """The same study, begun anew so many times."""
+        study = replace(self, generation=generation)
+        return replace(study, trials=tuple(replace(trial, key=study.key(trial.config)) for trial in self.trials))
 
 
 def baseline(request: Request) -> Config:
@@ -180,8 +195,10 @@ def search(request: Request, facts: About | None = None, *, objective: str) -> S
         UsageError: as `build`.
     """
     study = build(replace(request, chosen=[BASELINE], new=(), heat_map=()), facts)
-    name = request.name or f"search-{study.name}"
-    return replace(study, name=name, trials=(), objective=objective)
+    (seed,) = request.seeds
+    name = request.name or f"search-{study.name}" + (f"-seed{seed}" if seed else "")
+    baseline = apply(study.baseline, {"seed": seed})  # another seed is another search: its DDPM, its points, its name
+    return replace(study, name=name, baseline=baseline, trials=(), objective=objective)
 
 
 def point(study: Study, overrides: Overrides, position: int) -> Trial:
@@ -193,7 +210,7 @@ def point(study: Study, overrides: Overrides, position: int) -> Trial:
     config = apply(study.baseline, overrides)
     name = BASELINE if config == study.baseline else f"point-{hashed([flatten(config)])[:6]}"
     delta = {} if name == BASELINE else overrides
-    return _trial(name, "variant", position, delta, config, study.about)
+    return replace(_trial(name, "variant", position, delta, config, study.about), key=study.key(config))
 
 
 def _published(request: Request, name: str) -> dict[str, float]:

@@ -27,7 +27,7 @@ from orchestrator.study import schedule
 from orchestrator.study.progress import open_log
 from orchestrator.study.session import Session
 from orchestrator.study.session_config import SessionConfig
-from orchestrator.study.study import claimed, of_generation, show
+from orchestrator.study.study import claimed, show
 from orchestrator.tracking.writer import MLflowWriter
 from search_spaces.tuning import Space, decoded, encoded
 from trainables.randomness import derived_seed
@@ -118,7 +118,7 @@ class _Points:
         self.known: dict[str, Trial] = {}
 
     def __call__(self, suggested: Mapping[str, Any]) -> Trial:
-        trial = of_generation(plan.point(self.study, decoded(suggested), len(self.known)), self.study.generation)
+        trial = plan.point(self.study, decoded(suggested), len(self.known))
         if trial.name not in self.known:
             self.known[trial.name] = trial
             self.session.add(trial)

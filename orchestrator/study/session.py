@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator import signals
@@ -20,6 +22,7 @@ from orchestrator.tracking.writer import FLUSH_LIMIT_S, MLflowWriter
 from trainables.stages import BY_NAME
 from trainables.store import Store, checkpoint_folder
 
+DRAWN_OF = "trial_key"  # the file beside a trial's pictures
 CHOSEN_BY = "validation_miou"  # what a search chooses by; every trial that has it says it
 OK, FAILED, INTERRUPTED = 0, 1, 130
 BRIEF_S = 5.0  # that the end of a study waits for MLflow without a word
@@ -40,11 +43,13 @@ class Session:
 
     def summary(self) -> str:
         """What is already there, in one line; what is done is not run again."""
-        finished = self.writer.finished_keys()
-        self.to_run = [trial for trial in self.trials if trial.key not in finished or not self._stored(trial)]
+        finished = self.writer.finished()
+        self.to_run = [t for t in self.trials if (t.row, t.key) not in finished or not self._stored(t)]
         for trial in self.trials:
             if trial not in self.to_run:
                 self.results[trial.name] = {}
+                if trial.kind != "probe" and _drawn_of(self._pictures(trial)) != trial.key:
+                    self._draw(trial, trial.stages)  # under its name another one's may lie
                 self.board.ended(trial, "done", "in the store")
         made = [trial for trial in self.to_run if self._stored(trial)]
         begun = [where for trial in self.to_run if (where := self._resumes(trial))]
@@ -170,14 +175,26 @@ class Session:
         self.board.ended(trial, "FAILED", error)
 
     def _finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        drawn = figures(self.store, result["artefacts"]) if trial.kind != "probe" else {}
-        pictures = save_pictures(drawn, self.folder / "pictures" / trial.name)
+        pictures = self._draw(trial, result["artefacts"])
         self.results[trial.name] = result
         self._demand(self._unended)
         self.writer.finish(trial, result, pictures)
         named = {name for stage in trial.stages for name in BY_NAME[stage].metrics(trial.config)} | {CHOSEN_BY}
         shown = [f"{name} {value:.4g}" for name, value in result["metrics"].items() if name in named]
         self.board.ended(trial, "done", ", ".join(shown))
+
+    def _pictures(self, trial: Trial) -> Path:
+        return self.folder / "pictures" / trial.name
+
+    def _draw(self, trial: Trial, artefacts: Mapping[str, str]) -> dict[str, Path]:
+        """The trial's pictures as files, with a note of whose they are."""
+        if trial.kind == "probe":
+            return {}
+        folder = self._pictures(trial)
+        shutil.rmtree(folder, ignore_errors=True)
+        pictures = save_pictures(figures(self.store, artefacts), folder)
+        (folder / DRAWN_OF).write_text(trial.key)
+        return pictures
 
     def _unfinished(self, trial: Trial, interrupted: bool) -> None:
         if not interrupted:
@@ -198,6 +215,14 @@ class Session:
             if checkpoints:
                 total = f" of {trial.config.training.train_steps:,}" if stage == "ddpm" else ""
                 return f"resumes at {stage} step {int(checkpoints[-1]):,}{total}"
+        return ""
+
+
+def _drawn_of(folder: Path) -> str:
+    """The key of the trial whose pictures lie in the folder; "" where nothing says so."""
+    try:
+        return (folder / DRAWN_OF).read_text()
+    except OSError:
         return ""
 
 

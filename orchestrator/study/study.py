@@ -13,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.console import console
 from orchestrator.errors import UsageError
-from orchestrator.planning.plan import Study, Trial
+from orchestrator.planning.plan import Study
 from orchestrator.storage.locations import Locations
 from orchestrator.storage.registry import Registry
 from orchestrator.study.progress import open_log
@@ -64,15 +64,9 @@ def claimed(study: Study, locations: Locations, fresh: bool, work: Work) -> int:
         raise UsageError(f"--name: the study {study.name} is being run by {who}; wait for it, or choose another name")
     with claim:
         generation = registry.generation(study.name) + fresh
-        trials = tuple(of_generation(trial, generation) for trial in study.trials)
-        study = replace(study, trials=trials, generation=generation)
+        study = study.of_generation(generation)
         registry.enter(study.name, generation, study.trials)
         return work(study, replace(locations, store=registry.root_of(generation)))
-
-
-def of_generation(trial: Trial, generation: int) -> Trial:
-    """The trial under the key that it has in a study begun anew so many times: each has runs of its own."""
-    return replace(trial, key=f"{trial.key}.{generation}") if generation else trial
 
 
 def _run(study: Study, locations: Locations, session_config: SessionConfig, address: str) -> int:
@@ -102,6 +96,7 @@ def show(
 
     folder = locations.study(name)
     trials = load_trials(locations.tracking_uri, name)
+    trials.attrs["asked"] = sorted({trial.variant for trial in writer.study.trials}) if writer else []
     summary = summarise(trials, present_metrics(trials))
     shown = zip(trials["variant"], trials["seed"], strict=True)
     overview = _overview(miou_by_block_and_timestep(trials), summary, folder)

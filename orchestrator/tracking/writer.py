@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import queue
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +19,18 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study, Trial
 from orchestrator.tracking.backend import create_database, is_transient, prove_files, reason
+from orchestrator.tracking.revision import revision
+from orchestrator.tracking.runs_table import VIEW, saved_view
 from trainables.config import flatten
-from trainables.stages import BY_NAME
 from trainables.store import hashed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 PRICE = "gpu_hour_price"  # the experiment's tag
-VIEW = "ablations"  # the saved view's name, a part of the page's address
 RETRY_S = 2.0
+PAGE = 1000  # runs a request
 BATCH_LIMIT = 1000  # metrics that MLflow takes at once
 FLUSH_LIMIT_S = 60.0  # how long the end of a study waits for a tracking server that is away
 
@@ -58,7 +59,7 @@ class MLflowWriter:
         self.experiment_id = self._experiment(artifacts if uri.startswith("sqlite:///") else None)
         self.errors: list[str] = []
         self.trouble = ""  # why the last record is not written yet
-        self._tags = _code_tags()
+        self._tags = revision()
         self._runs: dict[str, str] = {}  # trial's name -> run id
         self._logged: dict[tuple[str, str], int] = {}  # (trial's name, metric) -> the last step
         self._queue: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
@@ -66,10 +67,26 @@ class MLflowWriter:
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
 
-    def finished_keys(self) -> set[str]:
-        """The keys of the trials whose runs have ended well."""
-        runs = self.client.search_runs([self.experiment_id], "attributes.status = 'FINISHED'", max_results=50_000)
-        return {run.data.tags.get("trial_key", "") for run in runs}
+    def finished(self) -> set[tuple[tuple[str, int], str]]:
+        """The row and the key of each run that has ended well, once the table's rows are those of this study.
+
+        A row holds what its definition made and nothing else. A run of one of the study's variants whose key is not
+        the one that this definition gives at its seed is marked as superseded, and one whose key is it counts again.
+        """
+        planned = {trial.variant: trial for trial in self.study.trials}
+        found = set()
+        for run in self._all_runs():
+            tags = run.data.tags
+            if "variant" not in tags or "seed" not in tags:
+                continue  # made by hand
+            row, key = (tags["variant"], int(tags["seed"])), tags.get("trial_key", "")
+            if trial := planned.get(row[0]):
+                superseded = key != self.study.key(trial.config.model_copy(update={"seed": row[1]}))
+                self._mark(run, superseded=superseded)
+                self._set_tags(run, {} if superseded else _place(trial))
+            if run.info.status == "FINISHED":
+                found.add((row, key))
+        return found
 
     def start(self, trial: Trial) -> None:
         """Opens the trial's run, the same one as in an earlier session if there was one."""
@@ -156,12 +173,16 @@ class MLflowWriter:
         found = self.client.get_experiment_by_name(study.name)
         if found is None:
             location = f"{artifacts.resolve().as_uri()}/{study.name}" if artifacts else None
-            experiment_id: str = self.client.create_experiment(study.name, artifact_location=location)
-            found = self.client.get_experiment(experiment_id)
-            self.client.set_experiment_tag(experiment_id, "baseline", identity)
+            # With its mark from the first moment on: without one it would be nobody's.
+            made: str = self.client.create_experiment(study.name, location, {"baseline": identity})
+            found = self.client.get_experiment(made)
         elif found.lifecycle_stage != "active":
             raise UsageError(f"--name: the study {study.name!r} was deleted in MLflow; choose another name")
-        if found.tags.get("baseline", identity) != identity:
+        elif "baseline" not in found.tags:
+            raise UsageError(
+                f"--name: the experiment {study.name!r} in MLflow is no study of ours; choose another name"
+            )
+        elif found.tags["baseline"] != identity:
             raise UsageError(
                 f"--name: the study {study.name!r} has another baseline or other data; choose another name"
             )
@@ -170,7 +191,7 @@ class MLflowWriter:
         except Exception as error:  # each filesystem has errors of its own
             where = found.artifact_location
             raise UsageError(f"--tracking-uri: MLflow takes no files at {where} ({reason(error)})") from None
-        self.client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW}", _view(study))
+        self.client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW}", saved_view(study))
         if study.objective:
             self.client.set_experiment_tag(found.experiment_id, "objective", study.objective)
         return str(found.experiment_id)
@@ -201,18 +222,35 @@ class MLflowWriter:
             if run.data.tags.get("trial_key") == trial.key:
                 mine = run.info.run_id
             else:
-                self.client.set_tag(run.info.run_id, "superseded", "true")
-                if run.info.status == "RUNNING":  # its driver was killed
-                    self.client.set_terminated(run.info.run_id, "KILLED")
+                self._mark(run, superseded=True)
         return mine
+
+    def _mark(self, run: Run, superseded: bool) -> None:
+        """Says whether the run stands for its row; one that does not and is still running has lost its driver."""
+        self._set_tags(run, {"superseded": str(superseded).lower()})
+        if superseded and run.info.status == "RUNNING":
+            self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _set_tags(self, run: Run, tags: Mapping[str, str]) -> None:
+        """Writes those that the run has otherwise."""
+        for name, value in tags.items():
+            if run.data.tags.get(name) != value:
+                self.client.set_tag(run.info.run_id, name, value)
+
+    def _all_runs(self) -> Iterator[Run]:
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment_id], max_results=PAGE, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def _run_tags(self, trial: Trial) -> dict[str, str]:
         return self._tags | {
             "variant": trial.variant,
             "seed": str(trial.config.seed),
-            "kind": trial.kind,
-            "position": str(trial.position),
-            "delta": trial.delta,
+            **_place(trial),
             "trial_key": trial.key,
             **{f"published_{metric}": str(figure) for metric, figure in trial.published.items()},
             "error": "",
@@ -262,35 +300,14 @@ def final_metrics(trial: Trial, result: Mapping[str, Any]) -> dict[str, float]:
     return dict(result["metrics"]) | size | by_stage | {"wall_time_s": sum(times.values())}
 
 
+def _place(trial: Trial) -> dict[str, str]:
+    """Where its variant stands in the table, and what it says there; the same for all seeds."""
+    return {"kind": trial.kind, "position": str(trial.position), "delta": trial.delta}
+
+
 def _identity(study: Study) -> str:
     return hashed([flatten(study.baseline), study.about.fingerprint])
 
 
-def _view(study: Study) -> str:
-    """The columns of the runs table; MLflow hides metrics unless a saved view names them."""
-    measured = [metric for stage in study.baseline.stages for metric in BY_NAME[stage].metrics(study.baseline)]
-    metrics = [*measured, "wall_time_s"]
-    metrics = [study.objective, *metrics] if study.objective else metrics
-    columns = ["params.`seed`", "tags.`variant`", "tags.`delta`", "tags.`kind`", *(f"metrics.`{m}`" for m in metrics)]
-    lower_is_better = metrics[0] not in ("miou", study.objective)
-    order = {"orderByKey": f"metrics.`{metrics[0]}`", "orderByAsc": lower_is_better}
-    return json.dumps({"selectedColumns": columns, **order})
-
-
 def _param(value: object) -> str:
     return json.dumps(value) if isinstance(value, list | tuple) else str(value)
-
-
-def _code_tags() -> dict[str, str]:
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str | None:
-        try:
-            answer = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    status = git("status", "--porcelain")
-    dirty = "unknown" if status is None else str(bool(status)).lower()
-    return {"git_commit": git("rev-parse", "HEAD") or "unknown", "git_dirty": dirty}

@@ -92,3 +92,22 @@ def test_the_papers_figures_stand_beside_its_preset_only(tiny):
     assert {t.variant: dict(t.published) for t in paper if t.published}["convnext"] == {"fid": 44.001}
     assert not any(t.published for t in study({"training.train_steps": 5}, preset="paper").trials)
     assert not any(t.published for t in study(tiny).trials)
+
+
+def test_another_seed_is_another_search(tiny):
+    searches = [
+        plan.search(Request(SEGMENTATION, settings=tiny, seeds=[seed]), objective="validation_miou") for seed in (0, 7)
+    ]
+    points = [plan.point(study, {"segmentation.learning_rate": 0.005}, 0) for study in searches]
+    assert [point.config.seed for point in points] == [0, 7]
+    assert points[0].stages["ddpm"] != points[1].stages["ddpm"]
+    assert points[0].key != points[1].key
+    assert searches[1].name == f"{searches[0].name}-seed7"
+
+
+def test_each_generation_has_keys_of_its_own(tiny):
+    first = study(tiny)
+    second = first.of_generation(1)
+    assert [t.key for t in first.of_generation(0).trials] == [t.key for t in first.trials]
+    assert [t.key for t in second.trials] == [f"{t.key}.1" for t in first.trials]
+    assert [t.stages for t in second.trials] == [t.stages for t in first.trials]

@@ -10,6 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
 from orchestrator.tracking.writer import MLflowWriter
+from results.trials import load_trials
 from search_spaces.spaces import ABLATIONS
 
 RESULT = {
@@ -98,11 +99,11 @@ def test_a_failed_trial_says_why_and_a_later_success_clears_it(uri, tiny):
     tracking.flush()
     (run,) = runs(uri, "fails")
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", "Diverged: at step 3")
-    assert tracking.finished_keys() == set()
+    assert tracking.finished() == set()
     tracking.start(trial)
     tracking.finish(trial, RESULT, {})
     tracking.flush()
-    assert tracking.finished_keys() == {trial.key}
+    assert tracking.finished() == {(("baseline", 0), trial.key)}
     tracking.close()
     (run,) = runs(uri, "fails")
     assert (run.info.status, run.data.tags["error"]) == ("FINISHED", "")
@@ -118,6 +119,83 @@ def test_a_run_of_the_same_name_and_another_config_is_marked_not_mixed_in(uri, t
         tracking.close()
     marks = {run.data.params["unet.dropout"]: run.data.tags["superseded"] for run in runs(uri, "redefined")}
     assert marks == {"0.1": "true", "0.2": "false"}
+
+
+MINE = {
+    "cosine": {"diffusion.beta_schedule": "cosine"},
+    "hasty": {"training.learning_rate": 0.1},
+    "wide": {"unet.base_channels": 16},
+}
+
+
+def recorded(uri, tiny, name, delta, seeds, variant="mine", generation=0, miou=0.5):
+    """A session of a study with one variant of the person's own, all of whose trials that are not done end well."""
+    request = Request(
+        ABLATIONS, settings=tiny, new=[(variant, MINE[delta])], chosen=["baseline"], seeds=seeds, name=name
+    )
+    mine = plan.build(request).of_generation(generation)
+    writer = opened(uri, mine)
+    done = writer.finished()
+    ran = [t for t in mine.trials if (t.row, t.key) not in done]
+    for trial in ran:
+        writer.start(trial)
+        writer.finish(trial, RESULT | {"metrics": {"miou": miou}}, {})
+    writer.close()
+    assert writer.errors == []
+    return [t.name for t in ran if t.variant == variant]
+
+
+def row(uri, name, variant="mine"):
+    """What the table says of a variant: what changed, and the mIoU by seed."""
+    trials = load_trials(uri, name)
+    own = trials[trials["variant"] == variant]
+    (delta,) = own["delta"].unique()
+    return delta, dict(zip(own["seed"], own["miou"], strict=True))
+
+
+def test_a_row_holds_only_what_its_definition_made(uri, tiny):
+    recorded(uri, tiny, "rows", "cosine", [0, 1, 2], miou=0.1)
+    recorded(uri, tiny, "rows", "hasty", [0], miou=0.2)
+    assert row(uri, "rows") == ("training.learning_rate=0.1", {0: 0.2})
+    # The first definition again: its trials are done, and are its row's valid runs once more.
+    assert recorded(uri, tiny, "rows", "cosine", [0], miou=0.3) == []
+    assert row(uri, "rows") == ("diffusion.beta_schedule=cosine", {0: 0.1, 1: 0.1, 2: 0.1})
+    assert recorded(uri, tiny, "rows", "wide", [1], miou=0.4) == ["mine-seed1"]
+    assert row(uri, "rows") == ("unet.base_channels=16", {1: 0.4})
+
+
+def test_a_study_begun_afresh_mixes_no_generations(uri, tiny):
+    recorded(uri, tiny, "afresh", "cosine", [0, 1, 2], miou=0.1)
+    assert recorded(uri, tiny, "afresh", "cosine", [0], generation=1, miou=0.2) == ["mine-seed0"]
+    assert row(uri, "afresh")[1] == {0: 0.2}
+    assert row(uri, "afresh", "baseline")[1] == {0: 0.2}
+
+
+def test_one_definition_under_two_names_is_a_run_of_each(uri, tiny):
+    recorded(uri, tiny, "names", "cosine", [0])
+    assert recorded(uri, tiny, "names", "cosine", [0], variant="yours") == ["yours-seed0"]
+    assert row(uri, "names") == row(uri, "names", "yours")
+
+
+def test_a_variant_keeps_its_place_and_words_of_today(uri, tiny):
+    recorded(uri, tiny, "places", "cosine", [0])
+    client = MlflowClient(uri)
+    (run,) = [run for run in runs(uri, "places") if run.data.tags["variant"] == "mine"]
+    for tag, value in (("position", "99"), ("delta", "as it was once written")):
+        client.set_tag(run.info.run_id, tag, value)
+    recorded(uri, tiny, "places", "cosine", [0])
+    (run,) = [run for run in runs(uri, "places") if run.data.tags["variant"] == "mine"]
+    assert (run.data.tags["position"], run.data.tags["delta"]) == ("1", "diffusion.beta_schedule=cosine")
+
+
+@pytest.mark.parametrize("name", ["Default", "made-elsewhere"])
+def test_an_experiment_without_a_mark_is_nobodys_study(uri, tiny, name):
+    client = MlflowClient(uri)
+    if client.get_experiment_by_name(name) is None:
+        client.create_experiment(name)
+    with pytest.raises(UsageError, match=f"--name: the experiment '{name}' in MLflow is no study of ours"):
+        opened(uri, study(tiny, name))
+    assert not runs(uri, name)
 
 
 def test_a_name_that_belongs_to_another_baseline_is_refused(uri, tiny):
