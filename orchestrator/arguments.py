@@ -90,6 +90,7 @@ def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
     add("--variants-file", type=Path, metavar="FILE", help="add variants from a YAML file")
     if parser.get_default("command") != "check":
         add("--fresh", action="store_true", help="begin anew beside what the store has; nothing is deleted")
+        add("--accept-code", action="store_true", help="use what other code made from the same settings as it is")
     if space is SEGMENTATION:
         add(
             "--heat-map", type=int, nargs="*", default=None, metavar="T",

@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace, space: Space) -> int:
     from orchestrator.study.study import run
 
     session_config = SessionConfig(study.inputs, locations.store, resources, limits, args.gpu_hour_price)
-    return run(study, locations, session_config, args.fresh, args.address)
+    return run(study, locations, session_config, args.fresh, args.address, args.accept_code)
 
 
 def _check(args: argparse.Namespace) -> int:

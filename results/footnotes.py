@@ -37,6 +37,7 @@ def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataF
     earlier = [one_line(name) for name in trials["variant"].unique() if asked and name not in asked]
     if earlier:
         yield f"not part of this command, kept from earlier ones of this study: {', '.join(earlier)}"
+    yield from _code(trials)
     if "scored_images" in trials and trials["scored_images"].notna().any():
         counts = dict.fromkeys(f"{n:.0f}" for n in sorted(trials["scored_images"].dropna()))
         yield f"miou: over {' or '.join(counts)} held-out images"
@@ -50,6 +51,25 @@ def sentence(line: str) -> str:
     """A footnote with a capital and a full stop; a metric that it begins with keeps its name."""
     begins_with_metric = any(line.startswith((f"{metric.name} ", f"{metric.name}:")) for metric in METRICS)
     return (line if begins_with_metric else line[0].upper() + line[1:]) + "."
+
+
+def _code(trials: pd.DataFrame) -> Iterator[str]:
+    """Which code made which rows, where not all are of one, and what was taken of other code."""
+    done = trials[trials["status"] == FINISHED]
+    codes = [str(code) for code in done["code"].unique()]
+    if len(codes) > 1:
+        yield f"made by different code: {'; '.join(_made_by(code, done[done['code'] == code]) for code in codes)}"
+    for stages in done.loc[done["accepted_code"] != "", "accepted_code"].unique():
+        yield f"by --accept-code as other code had made it ({stages}): {_names(done[done['accepted_code'] == stages])}"
+
+
+def _made_by(code: str, rows: pd.DataFrame) -> str:
+    commits = ", ".join(str(commit)[:12] or "unknown" for commit in rows["git_commit"].unique())
+    return f"{_names(rows)} by {code or 'code that was not recorded'} (commit {commits})"
+
+
+def _names(rows: pd.DataFrame) -> str:
+    return ", ".join(one_line(str(name)) for name in rows["variant"].unique())
 
 
 def _published(metric: Metric, summary: pd.DataFrame) -> Iterator[str]:

@@ -30,7 +30,7 @@ FLOORS = {
         {"data"},
         {"checkpoints", "claims"},
         {"store"},
-        {"cache", "images", "inputs", "progress", "randomness"},
+        {"cache", "images", "inputs", "progress", "randomness", "source"},
         {"config"},
     ],
     "search_spaces": [{"spaces"}, {"presets", "segmentation", "ablations", "tuning"}],

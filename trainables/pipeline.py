@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 import random
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from trainables.config import Config
 from trainables.data import load
 from trainables.inputs import NOWHERE, Inputs
 from trainables.progress import Making, Progress, Write
-from trainables.stages import BY_NAME, stage_keys
+from trainables.stages import BY_NAME, stage_keys, stage_source
 from trainables.stages.stage import Context
 from trainables.store import METRICS, Store, away, write_json
 
@@ -56,18 +56,20 @@ def run_trial(
     checkpoint_interval_s: float = 60.0,
     inputs: Inputs = NOWHERE,
     gpus: float = 1.0,
+    keys: Mapping[str, str] | None = None,
 ) -> Generator[Record, None, None]:
     """The records of one trial. The last one's `result` has `metrics`, `artefacts` (keys) and `wall_time_s` by stage.
 
     Args:
         gpus: that the trial has, or its share of one; its GPU-seconds are counted by it.
+        keys: of its stages, where some of other code are accepted; None for those of this code.
 
     Raises:
         DataError: the data, a checkpoint or a metric's network are not there or cannot be used.
         Diverged: the training's loss is not finite.
         OSError: the store stayed full or away.
     """
-    trial = Trial(config, store, torch.device(device), checkpoint_interval_s, inputs, gpus)
+    trial = Trial(config, store, torch.device(device), checkpoint_interval_s, inputs, gpus, keys)
     for stage in trial.keys:
         for progress in trial.made(stage):
             yield Record(stage, **vars(progress))
@@ -85,11 +87,12 @@ class Trial:
         checkpoint_interval_s: float = 60.0,
         inputs: Inputs = NOWHERE,
         gpus: float = 1.0,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self.store, self.device, self.gpus = store, device, gpus if device.type == "cuda" else 0.0
         self.checkpoint_interval_s, self.claims = checkpoint_interval_s, Claims(store)
         data = load(config.data, inputs.data_root)
-        self.keys = stage_keys(config, data.about)
+        self.keys = dict(keys) if keys else stage_keys(config, data.about)
         self.context = Context(config, data, device, inputs)
 
     def made(self, stage: str) -> Generator[Progress, None, None]:
@@ -120,6 +123,7 @@ class Trial:
     def _make(self, stage: str) -> Generator[Progress, None, None]:
         """Makes the stage and publishes it."""
         facts: dict[str, Any] = {"machine": platform.node(), "device": _device_name(self.device), "gpus": self.gpus}
+        facts |= {"made": time.time(), "source": dict(stage_source(self.context.config, stage))}
         checkpoints = Checkpoints(self.store, stage, self.keys[stage], self.checkpoint_interval_s)
         history: list[tuple[int, dict[str, float]]] = []
         maker = self._made_in_parts(stage, checkpoints)

@@ -100,12 +100,15 @@ class Store:
 
     def keys(self, stage: str) -> list[str]:
         """The keys of the stage's published artefacts, sorted."""
+        return [name for name in self.begun(stage) if self.has(stage, name)]
+
+    def begun(self, stage: str) -> list[str]:
+        """The same with those that are not published, or not wholly removed: one listing, however many there are."""
         folder = f"{self.root}/{stage}"
         self.fs.invalidate_cache()
         if not self.fs.exists(folder):
             return []
-        names = sorted(str(path).rstrip("/").rpartition("/")[2] for path in self.fs.ls(folder, detail=False))
-        return [name for name in names if self.has(stage, name)]
+        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in self.fs.ls(folder, detail=False))
 
     def remove(self, stage: str, key: str = "") -> None:
         """Removes an artefact, or all of a stage's; what is not there is no error."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import UsageError
@@ -64,16 +64,34 @@ class Study:
     left_out: tuple[str, ...] = ()  # variants that nobody asked for by name and that this baseline makes void
     objective: str = ""  # what a search maximises
     generation: int = 0  # times that it was begun anew
+    keys: Callable[[Config], dict[str, str]] | None = None  # of a config's stages; None: those of today's code
+
+    def stages(self, config: Config) -> dict[str, str]:
+        """The keys of the config's stages."""
+        return self.keys(config) if self.keys else stage_keys(config, self.about)
 
     def key(self, config: Config) -> str:
         """The key of a trial of this config: each generation has runs of its own."""
-        key = trial_key(config, self.about)
+        key = trial_key(self.stages(config))
         return f"{key}.{self.generation}" if self.generation else key
 
-    def of_generation(self, generation: int) -> Study:
-        """The same study, begun anew so many times."""
-        study = replace(self, generation=generation)
-        return replace(study, trials=tuple(replace(trial, key=study.key(trial.config)) for trial in self.trials))
+    def accepted(self, trial: Trial) -> list[str]:
+        """The stages of the trial whose output of other code is taken as it is, and those that follow from them."""
+        today = stage_keys(trial.config, self.about)
+        return [stage for stage, key in trial.stages.items() if key != today[stage]]
+
+    def of_generation(self, generation: int, keys: Callable[[Config], dict[str, str]] | None = None) -> Study:
+        """The same study, begun anew so many times.
+
+        Args:
+            keys: of a config's stages, where some of other code are accepted.
+        """
+        study = replace(self, generation=generation, keys=keys)
+        return replace(study, trials=tuple(study.resolved(trial) for trial in self.trials))
+
+    def resolved(self, trial: Trial) -> Trial:
+        """The trial with the keys that it has in this study."""
+        return replace(trial, stages=self.stages(trial.config), key=self.key(trial.config))
 
 
 def baseline(request: Request) -> Config:
@@ -210,7 +228,7 @@ def point(study: Study, overrides: Overrides, position: int) -> Trial:
     config = apply(study.baseline, overrides)
     name = BASELINE if config == study.baseline else f"point-{hashed([flatten(config)])[:6]}"
     delta = {} if name == BASELINE else overrides
-    return replace(_trial(name, "variant", position, delta, config, study.about), key=study.key(config))
+    return study.resolved(_trial(name, "variant", position, delta, config, study.about))
 
 
 def _published(request: Request, name: str) -> dict[str, float]:
@@ -273,7 +291,7 @@ def _trial(name: str, kind: str, position: int, delta: Overrides, config: Config
         position=position,
         delta=CONTROL_MEANING[name] if kind == "control" else described(delta),
         config=config,
-        key=trial_key(config, facts),
+        key=trial_key(stages),
         stages=stages,
         flops=stage_flops(config, facts),
         parameters=network_cost(config, facts).parameters if has_network else None,

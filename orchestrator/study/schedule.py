@@ -34,7 +34,10 @@ def run(trials: Sequence[Trial], session_config: SessionConfig, events: Events, 
     Raises:
         KeyboardInterrupt: the person stopped the study.
     """
-    specs = [{"name": t.name, "config": t.config.model_dump(mode="json"), **_shared(session_config)} for t in trials]
+    shared = _shared(session_config)
+    specs = [
+        {"name": t.name, "config": t.config.model_dump(mode="json"), "keys": dict(t.stages), **shared} for t in trials
+    ]
     names = {trial.name: trial for trial in trials}
     listener = _Listener(lambda config: names[config["spec"]["name"]], session_config.limits, events)
     # Our own order and names; each spec is one trial.

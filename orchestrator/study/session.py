@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +13,7 @@ from orchestrator.cluster.connection import demand, start_ray, stop_ray
 from orchestrator.cluster.resources import Resources
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study, Trial
+from orchestrator.storage.earlier_code import EarlierCode
 from orchestrator.storage.locations import Locations
 from orchestrator.study.progress import Board
 from orchestrator.study.session_config import Events, SessionConfig
@@ -60,6 +61,14 @@ class Session:
             parts.append(f"{len(made)} in the store, to be recorded")
         parts.append(f"{len(self.to_run) - len(begun) - len(made)} to run")
         return f"{len(self.trials)} trials: {', '.join(parts)}"
+
+    def code_told(self) -> Iterator[str]:
+        """A line for each change of code that makes trials run again, or that is accepted."""
+        yield from EarlierCode(self.store, self.study.about).told((t.config, t.stages) for t in self.to_run)
+        stages = sorted({stage for trial in self.trials for stage in self.study.accepted(trial)})
+        if stages:
+            labels = ", ".join(BY_NAME[stage].LABEL for stage in stages)
+            yield f"--accept-code: what other code made is used as it is, of {labels}"
 
     @property
     def all_done(self) -> bool:

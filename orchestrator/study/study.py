@@ -14,6 +14,7 @@ from rich.console import Console
 from orchestrator.console import console
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study
+from orchestrator.storage.earlier_code import EarlierCode
 from orchestrator.storage.locations import Locations
 from orchestrator.storage.registry import Registry
 from orchestrator.study.progress import open_log
@@ -22,6 +23,7 @@ from orchestrator.study.session_config import SessionConfig
 from orchestrator.tracking.pictures import KINDS, save_pictures
 from orchestrator.tracking.writer import MLflowWriter
 from trainables.claims import Claims
+from trainables.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,12 @@ Work = Callable[[Study, Locations], int]
 
 
 def run(
-    study: Study, locations: Locations, session_config: SessionConfig, fresh: bool = False, address: str = "local"
+    study: Study,
+    locations: Locations,
+    session_config: SessionConfig,
+    fresh: bool = False,
+    address: str = "local",
+    accept_code: bool = False,
 ) -> int:
     """The exit code of the study: 0 if every trial ended well, 1 if one failed, 130 if the person stopped it.
 
@@ -38,19 +45,25 @@ def run(
         session_config: of this session; its store is replaced by that of the locations.
         fresh: whether to begin anew beside what is in the store; that stays.
         address: of the Ray cluster; "local" starts one here.
+        accept_code: whether what other code made from the same settings is used as it is.
 
     Raises:
         UsageError: another process runs this study.
     """
-    return claimed(study, locations, fresh, lambda study, locations: _run(study, locations, session_config, address))
+
+    def work(study: Study, locations: Locations) -> int:
+        return _run(study, locations, session_config, address)
+
+    return claimed(study, locations, fresh, work, accept_code)
 
 
-def claimed(study: Study, locations: Locations, fresh: bool, work: Work) -> int:
+def claimed(study: Study, locations: Locations, fresh: bool, work: Work, accept_code: bool = False) -> int:
     """What `work` returns, done while no other process can run the same study.
 
     Args:
         fresh: whether to begin anew beside what is in the store.
         work: is given the study and the locations of its generation.
+        accept_code: as for `run`.
 
     Raises:
         UsageError: another process runs this study.
@@ -64,7 +77,8 @@ def claimed(study: Study, locations: Locations, fresh: bool, work: Work) -> int:
         raise UsageError(f"--name: the study {study.name} is being run by {who}; wait for it, or choose another name")
     with claim:
         generation = registry.generation(study.name) + fresh
-        study = study.of_generation(generation)
+        earlier = EarlierCode(Store(registry.root_of(generation)), study.about)
+        study = study.of_generation(generation, earlier.keys if accept_code else None)
         registry.enter(study.name, generation, study.trials)
         return work(study, replace(locations, store=registry.root_of(generation)))
 
@@ -75,6 +89,8 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
         for why in study.left_out:
             session.board.line(f"left out: {why}")
         session.board.line(f"study {study.name}: {session.summary()}")
+        for line in session.code_told():
+            session.board.line(line)
         interrupted = session.run(replace(session_config, store=locations.store), address)
         return session.close(interrupted, lambda writer: show(study.name, locations, console(), writer))
 

@@ -59,7 +59,8 @@ def _run(spec: dict[str, Any], report: Any) -> None:
     inputs = Inputs(**{name: path and Path(path) for name, path in spec["inputs"].items()})
     stage, reported, armed = "", 0.0, time.monotonic()
     _arm(spec["stall_limit_s"])
-    trial = run_trial(config, store, spec["device"], spec["checkpoint_interval_s"], inputs, spec["gpus"])
+    device, keys = spec["device"], spec.get("keys")
+    trial = run_trial(config, store, device, spec["checkpoint_interval_s"], inputs, spec["gpus"], keys)
     for record in trial:
         now = time.monotonic()
         says = record.metrics or record.history or record.note or record.result or record.stage != stage

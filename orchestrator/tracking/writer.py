@@ -22,6 +22,7 @@ from orchestrator.tracking.backend import create_database, is_transient, prove_f
 from orchestrator.tracking.revision import revision
 from orchestrator.tracking.runs_table import VIEW, saved_view
 from trainables.config import flatten
+from trainables.stages import whole_code
 from trainables.store import hashed
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class MLflowWriter:
                 superseded = key != self.study.key(trial.config.model_copy(update={"seed": row[1]}))
                 self._mark(run, superseded=superseded)
                 self._set_tags(run, {} if superseded else _place(trial))
+                if not superseded and not run.data.tags.get("accepted_code"):
+                    self._set_tags(run, {"code": whole_code()})  # its key says that the code that it reached is today's
             if run.info.status == "FINISHED":
                 found.add((row, key))
         return found
@@ -252,6 +255,8 @@ class MLflowWriter:
             "seed": str(trial.config.seed),
             **_place(trial),
             "trial_key": trial.key,
+            "code": whole_code(),
+            "accepted_code": ", ".join(self.study.accepted(trial)),
             **{f"published_{metric}": str(figure) for metric, figure in trial.published.items()},
             "error": "",
             "superseded": "false",

@@ -136,7 +136,7 @@ def test_variants_change_nothing_but_the_network_and_the_noise(base: Config) -> 
 @BASE
 def test_every_variant_and_control_is_a_trial_of_its_own(base: Config) -> None:
     facts = about(base.data)
-    keys = [trial_key(apply(base, delta), facts) for delta in (VARIANTS | CONTROLS).values()]
+    keys = [trial_key(stage_keys(apply(base, delta), facts)) for delta in (VARIANTS | CONTROLS).values()]
     assert len(set(keys)) == len(VARIANTS) + len(CONTROLS)
 
 

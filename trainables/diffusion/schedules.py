@@ -9,6 +9,7 @@ Everything is computed in float64: at T = 1000 float32 loses the last digits of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,9 +19,7 @@ from trainables.config import Diffusion
 
 def betas(diffusion: Diffusion) -> Tensor:
     """The variances that `diffusion` asks for, (T,) float64 in (0, 1)."""
-    if diffusion.beta_schedule == "cosine":
-        return cosine_betas(diffusion.timesteps, diffusion.beta_start, diffusion.beta_max)
-    return linear_betas(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end)
+    return SCHEDULES[diffusion.beta_schedule](diffusion)
 
 
 def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
@@ -40,3 +39,14 @@ def cosine_betas(timesteps: int, beta_min: float = 1e-4, beta_max: float = 0.999
     t = torch.linspace(0, 1, timesteps + 1, dtype=torch.float64)
     alphas_cumprod = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
     return (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).clamp(beta_min, beta_max)
+
+
+def _linear(diffusion: Diffusion) -> Tensor:
+    return linear_betas(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end)
+
+
+def _cosine(diffusion: Diffusion) -> Tensor:
+    return cosine_betas(diffusion.timesteps, diffusion.beta_start, diffusion.beta_max)
+
+
+SCHEDULES: dict[str, Callable[[Diffusion], Tensor]] = {"linear": _linear, "cosine": _cosine}

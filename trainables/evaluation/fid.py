@@ -30,8 +30,8 @@ def extractors(metrics: Iterable[str], device: torch.device) -> dict[str, Extrac
     Raises:
         DataError: the Inception's weights are not there and cannot be had.
     """
-    makers = {"digits": _digits, "inception": lambda device: inception.load(device).features}
-    return {name: makers[name](device) for name in dict.fromkeys(NETWORKS[metric] for metric in metrics)}
+    loaders = {NETWORKS[metric]: LOADERS[metric] for metric in metrics}
+    return {name: load(device) for name, load in loaders.items()}
 
 
 def extracted(networks: dict[str, Extractor], images: Tensor) -> Generator[int, None, dict[str, Features]]:
@@ -114,3 +114,10 @@ def _digits(device: torch.device) -> Extractor:
         return network.features(to_unit(images)).double().cpu().numpy()
 
     return features
+
+
+def _inception(device: torch.device) -> Extractor:
+    return inception.load(device).features
+
+
+LOADERS: dict[str, Callable[[torch.device], Extractor]] = {"fid_digits": _digits, "fid": _inception, "kid": _inception}

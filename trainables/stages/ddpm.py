@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainables.stages.stage import Context
     from trainables.unet.unet import UNet
 
-NAME, VERSION, LABEL = "ddpm", 1, "training"
+NAME, FORMAT, LABEL = "ddpm", 1, "training"
 WEIGHTS = "ema.safetensors"
 
 

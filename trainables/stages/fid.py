@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainables.progress import Making
     from trainables.stages.stage import Context
 
-NAME, VERSION, LABEL = "fid", 2, "FID"
+NAME, FORMAT, LABEL = "fid", 2, "FID"
 
 
 def needs(config: Config) -> tuple[str, ...]:

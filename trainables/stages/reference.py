@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trainables.progress import Making
     from trainables.stages.stage import Context
 
-NAME, VERSION, LABEL = "reference", 1, "FID's reference"
+NAME, FORMAT, LABEL = "reference", 1, "FID's reference"
 INCEPTION_FLOPS = 2 * 5.7e9  # of one image of 299x299; Szegedy et al. 2016 (arXiv:1512.00567), section 6
 
 

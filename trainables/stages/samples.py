@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainables.progress import Making, Write
     from trainables.stages.stage import Context
 
-NAME, VERSION, LABEL = "samples", 1, "sampling"
+NAME, FORMAT, LABEL = "samples", 1, "sampling"
 SAMPLES, DENOISING = "samples.npy", "denoising.npz"
 
 

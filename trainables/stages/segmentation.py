@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainables.stages.stage import Context
     from trainables.unet.guided_diffusion import GuidedUNet
 
-NAME, VERSION, LABEL = "segmentation", 2, "segmentation"
+NAME, FORMAT, LABEL = "segmentation", 2, "segmentation"
 
 
 def needs(config: Config) -> tuple[str, ...]:

@@ -40,14 +40,14 @@ class Stage(Protocol):
     """What the module of a stage offers."""
 
     NAME: str
-    VERSION: int  # to be raised by whoever changes what the stage computes from the same settings
+    FORMAT: int  # of its files, to be raised when they can no longer be read as they were
     LABEL: str  # what a person reads
 
     def needs(self, config: Config) -> tuple[str, ...]:
         """The names of the stages whose output it reads."""
 
     def determined_by(self, config: Config, about: About, keys: Mapping[str, str]) -> list[object]:
-        """What its output depends on, beside its name and version.
+        """What its output depends on, beside its name and its code.
 
         Args:
             keys: of the stages that it needs, by name.

@@ -9,7 +9,7 @@ import pytest
 from trainables import stages
 from trainables.config import Config, Data, Overrides, Pretrained, Segmentation, apply, flatten
 from trainables.data import About, about
-from trainables.stages import stage_keys, trial_key
+from trainables.stages import settings_keys, stage_keys, trial_key
 
 BASE = Config()
 ABOUT = about(BASE.data)
@@ -21,7 +21,7 @@ FROM_SAMPLES = {"samples", "fid"}
 TABLE: dict[str, tuple[Any, set[str]]] = {
     "seed": (1, ALL),
     "stages": (("segmentation", "fid"), set()),
-    "data.dataset": ("another", EVERY),
+    "data.dataset": ("mnist", EVERY),
     "data.image_size": (32, EVERY),
     "unet.base_channels": (24, ALL),
     "unet.channel_mults": ((1, 2, 3, 4), ALL),
@@ -79,6 +79,10 @@ def _changed(name: str, value: Any) -> Config:
     return BASE.model_copy(update={section: getattr(BASE, section).model_copy(update={leaf: value})})
 
 
+def _trial_key(config: Config) -> str:
+    return trial_key(stage_keys(config, ABOUT))
+
+
 def _differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
     return {stage for stage in one.keys() | other.keys() if one.get(stage) != other.get(stage)}
 
@@ -94,7 +98,7 @@ def test_setting_changes_the_keys_of_the_stages_that_read_it(name: str) -> None:
     value, expected = TABLE[name]
     changed = _changed(name, value)
     assert _differing(stage_keys(BASE, ABOUT), stage_keys(changed, ABOUT)) == expected
-    assert (trial_key(changed, ABOUT) != trial_key(BASE, ABOUT)) == bool(expected)
+    assert (_trial_key(changed) != _trial_key(BASE)) == bool(expected)
 
 
 @pytest.mark.parametrize("stages_", [("fid",), ("segmentation",)])
@@ -102,7 +106,7 @@ def test_fewer_stages_have_the_same_keys(stages_: tuple[str, ...]) -> None:
     whole, part = stage_keys(BASE, ABOUT), stage_keys(apply(BASE, {"stages": stages_}), ABOUT)
     assert part.items() < whole.items()
     assert set(part) == {"ddpm", *stages_} | ({"samples", "reference"} if "fid" in stages_ else set())
-    assert trial_key(apply(BASE, {"stages": stages_}), ABOUT) != trial_key(BASE, ABOUT)
+    assert _trial_key(apply(BASE, {"stages": stages_})) != _trial_key(BASE)
 
 
 @pytest.mark.parametrize(
@@ -149,11 +153,11 @@ def test_other_files_change_every_stage() -> None:
         ("segmentation", {"segmentation"}),
     ],
 )
-def test_raised_version_changes_the_stage_and_what_follows(
+def test_raised_format_changes_the_stage_and_what_follows(
     stage: str, expected: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = stage_keys(BASE, ABOUT)
-    monkeypatch.setattr(stages.BY_NAME[stage], "VERSION", stages.BY_NAME[stage].VERSION + 1)
+    monkeypatch.setattr(stages.BY_NAME[stage], "FORMAT", stages.BY_NAME[stage].FORMAT + 1)
     assert _differing(stage_keys(BASE, ABOUT), before) == expected
 
 
@@ -209,4 +213,9 @@ EARLIER: list[tuple[Config, dict[str, str]]] = [
 
 @pytest.mark.parametrize(("config", "keys"), EARLIER, ids=["baseline", "bedroom", "real_images", "raw_pixels"])
 def test_keys_are_those_of_earlier_stores(config: Config, keys: dict[str, str]) -> None:
-    assert stage_keys(config, About(1, ("a", "b"), 1097, 200, 500, "fingerprint")) == keys
+    about = About(1, ("a", "b"), 1097, 200, 500, "fingerprint")
+    assert settings_keys(config, about) == keys
+    # The second part is that of the code; what was made before it was recorded is found by the first.
+    today = stage_keys(config, about)
+    assert {stage: key.partition("-")[0] for stage, key in today.items()} == keys
+    assert stage_keys(config, about, dict.fromkeys(keys, "")) == keys
