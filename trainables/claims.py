@@ -23,6 +23,7 @@ from trainables.store import Store, away
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0  # without a new beat
+LOOK_S = 0.5  # between looks at a claim whose beat alone tells
 
 
 class Claims:
@@ -62,6 +63,19 @@ class Claims:
                 return _owner(content) or {"host": "?", "pid": 0}
             _remove(self.store, path)
         return None
+
+    def living_holder(self, name: str) -> dict[str, Any] | None:
+        """Who holds the claim on `name` and is seen to live; it may take some seconds to tell a live claim from a dead.
+
+        At first sight a claim of another machine counts as live, and so does one of this machine before it was
+        started anew: only its beat tells, the next one or none for `DEAD_AFTER_S`.
+        """
+        first = self.holder(name)
+        holder = first
+        while holder is not None and holder == first and not is_here(holder):
+            time.sleep(LOOK_S)
+            holder = self.holder(name)
+        return holder
 
     def _alive(self, path: str, content: bytes) -> bool:
         owner = _owner(content)
@@ -117,6 +131,11 @@ class Claim:
                 continue
         # The last beat and the end may have crossed.
         _remove(self.store, self.path)
+
+
+def is_here(owner: dict[str, Any]) -> bool:
+    """Whether the holder of a claim is a process of this machine, since it was last started."""
+    return bool(owner.get("machine") == _machine())
 
 
 def _owner(content: bytes) -> dict[str, Any] | None:

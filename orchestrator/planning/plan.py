@@ -75,10 +75,10 @@ class Study:
         key = trial_key(self.stages(config))
         return f"{key}.{self.generation}" if self.generation else key
 
-    def accepted(self, trial: Trial) -> list[str]:
-        """The stages of the trial whose output of other code is taken as it is, and those that follow from them."""
-        today = stage_keys(trial.config, self.about)
-        return [stage for stage, key in trial.stages.items() if key != today[stage]]
+    def accepted(self, config: Config) -> list[str]:
+        """The config's stages whose output of other code is taken as it is, and those that follow from them."""
+        today = stage_keys(config, self.about)
+        return [stage for stage, key in self.stages(config).items() if key != today[stage]]
 
     def of_generation(self, generation: int, keys: Callable[[Config], dict[str, str]] | None = None) -> Study:
         """The same study, begun anew so many times.

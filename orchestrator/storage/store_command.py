@@ -40,7 +40,7 @@ def forget(registry: Registry, study: str) -> None:
     Raises:
         UsageError: it is being run, or there is none of that name.
     """
-    if holder := Claims(registry.store).holder(f"study-{study}"):
+    if holder := Claims(registry.store).living_holder(f"study-{study}"):
         who = f"process {holder['pid']} on {holder['host']}"
         raise UsageError(f"--forget: the study {study} is being run by {who}")
     if not registry.forget(study):

@@ -31,6 +31,7 @@ from orchestrator.study.study import claimed, show
 from orchestrator.tracking.writer import MLflowWriter
 from search_spaces.tuning import Space, decoded, encoded
 from trainables.randomness import derived_seed
+from trainables.stages import code_of
 
 SHOWN = 10  # of the best points
 
@@ -64,13 +65,15 @@ def _run(
         memory = _memory(study, space, locations)
         done = len(memory.get_trials(states=[TrialState.COMPLETE]))
         session.board.line(f"search {study.name}: {trials} points: {done} done, {max(0, trials - done)} to run")
+        if others := _of_other_code(memory):
+            session.board.line(f"measured by other code, and counted no more: {others} points")
         interrupted = False
         if done < trials:
             searcher = _Searcher(
                 space=space,
                 metric=study.objective,
                 mode="max",
-                study_name=study.name,
+                study_name=memory.study_name,
                 storage=memory._storage,
                 # Else the sampler of a later session would begin with the points of the first.
                 seed=derived_seed(study.baseline.seed, "search", len(memory.trials)) % 2**32,
@@ -89,7 +92,9 @@ def _memory(study: Study, space: Space, locations: Locations) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     uri = f"sqlite:///{locations.study(study.name) / 'optuna.db'}"
     storage = optuna.storages.RDBStorage(uri)
-    memory = optuna.create_study(storage=storage, study_name=study.name, direction="maximize", load_if_exists=True)
+    # Code is part of what a point is: those that other code has measured must not choose the next ones.
+    name = f"{study.name}-{code_of(study.stages(study.baseline)['segmentation'])}"
+    memory = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     first = encoded(study.baseline, space)
     if not memory.trials and first is not None:
         memory.enqueue_trial(first)  # what the others must beat
@@ -97,6 +102,14 @@ def _memory(study: Study, space: Space, locations: Locations) -> optuna.Study:
         memory.tell(cut.number, state=TrialState.FAIL)
         memory.enqueue_trial(cut.params)
     return memory
+
+
+def _of_other_code(memory: optuna.Study) -> int:
+    """The points in the same file that were measured to their end by other code."""
+    known = optuna.get_all_study_summaries(memory._storage)
+    others = [optuna.load_study(study_name=s.study_name, storage=memory._storage) for s in known]
+    ended = [len(o.get_trials(states=[TrialState.COMPLETE])) for o in others if o.study_name != memory.study_name]
+    return sum(ended)
 
 
 class _Searcher(OptunaSearch):

@@ -65,7 +65,7 @@ class Session:
     def code_told(self) -> Iterator[str]:
         """A line for each change of code that makes trials run again, or that is accepted."""
         yield from EarlierCode(self.store, self.study.about).told((t.config, t.stages) for t in self.to_run)
-        stages = sorted({stage for trial in self.trials for stage in self.study.accepted(trial)})
+        stages = sorted({stage for trial in self.trials for stage in self.study.accepted(trial.config)})
         if stages:
             labels = ", ".join(BY_NAME[stage].LABEL for stage in stages)
             yield f"--accept-code: what other code made is used as it is, of {labels}"

@@ -22,7 +22,7 @@ from orchestrator.study.session import Session
 from orchestrator.study.session_config import SessionConfig
 from orchestrator.tracking.pictures import KINDS, save_pictures
 from orchestrator.tracking.writer import MLflowWriter
-from trainables.claims import Claims
+from trainables.claims import Claim, Claims, is_here
 from trainables.store import Store
 
 if TYPE_CHECKING:
@@ -69,18 +69,29 @@ def claimed(study: Study, locations: Locations, fresh: bool, work: Work, accept_
         UsageError: another process runs this study.
     """
     registry = Registry(locations.store)
-    claims = Claims(registry.store)
-    claim = claims.claim(f"study-{study.name}")
-    if claim is None:
-        holder = claims.holder(f"study-{study.name}") or {}
-        who = f"process {holder.get('pid')} on {holder.get('host')}"
-        raise UsageError(f"--name: the study {study.name} is being run by {who}; wait for it, or choose another name")
+    claim = _claim(Claims(registry.store), study.name)
     with claim:
         generation = registry.generation(study.name) + fresh
         earlier = EarlierCode(Store(registry.root_of(generation)), study.about)
         study = study.of_generation(generation, earlier.keys if accept_code else None)
         registry.enter(study.name, generation, study.trials)
         return work(study, replace(locations, store=registry.root_of(generation)))
+
+
+def _claim(claims: Claims, study: str) -> Claim:
+    """The claim on the study, once whoever holds it has been seen to be gone."""
+    name = f"study-{study}"
+    if claim := claims.claim(name):
+        return claim
+    holder = claims.holder(name)
+    if holder and not is_here(holder):
+        who = f"process {holder['pid']} on {holder['host']}"
+        console().print(f"{study} was being run by {who}: waiting to see whether it lives", soft_wrap=True)
+    holder = claims.living_holder(name)
+    if holder is None and (claim := claims.claim(name)):
+        return claim
+    who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
+    raise UsageError(f"--name: the study {study} is being run by {who}; wait for it, or choose another name")
 
 
 def _run(study: Study, locations: Locations, session_config: SessionConfig, address: str) -> int:

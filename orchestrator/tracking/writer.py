@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study, Trial
 from orchestrator.tracking.backend import create_database, is_transient, prove_files, reason
+from orchestrator.tracking.records import final_metrics, param, place
 from orchestrator.tracking.revision import revision
 from orchestrator.tracking.runs_table import VIEW, saved_view
 from trainables.config import flatten
@@ -82,11 +83,14 @@ class MLflowWriter:
                 continue  # made by hand
             row, key = (tags["variant"], int(tags["seed"])), tags.get("trial_key", "")
             if trial := planned.get(row[0]):
-                superseded = key != self.study.key(trial.config.model_copy(update={"seed": row[1]}))
+                config = trial.config.model_copy(update={"seed": row[1]})
+                superseded = key != self.study.key(config)
                 self._mark(run, superseded=superseded)
-                self._set_tags(run, {} if superseded else _place(trial))
-                if not superseded and not run.data.tags.get("accepted_code"):
-                    self._set_tags(run, {"code": whole_code()})  # its key says that the code that it reached is today's
+                if not superseded:
+                    accepted = self.study.accepted(config)
+                    # Without any its key is today's: so is the code that it reaches, whatever else has changed.
+                    code = {"accepted_code": ", ".join(accepted)} | ({} if accepted else {"code": whole_code()})
+                    self._set_tags(run, place(trial) | code)
             if run.info.status == "FINISHED":
                 found.add((row, key))
         return found
@@ -206,7 +210,7 @@ class MLflowWriter:
         if run_id is None:
             run = self.client.create_run(self.experiment_id, run_name=trial.name, tags=self._run_tags(trial))
             run_id = run.info.run_id
-            params = [Param(k, _param(v)) for k, v in flatten(trial.config).items()]
+            params = [Param(k, param(v)) for k, v in flatten(trial.config).items()]
             self.client.log_batch(run_id, params=params)
         else:
             for metric in self.client.get_run(run_id).data.metrics:
@@ -253,10 +257,10 @@ class MLflowWriter:
         return self._tags | {
             "variant": trial.variant,
             "seed": str(trial.config.seed),
-            **_place(trial),
+            **place(trial),
             "trial_key": trial.key,
             "code": whole_code(),
-            "accepted_code": ", ".join(self.study.accepted(trial)),
+            "accepted_code": ", ".join(self.study.accepted(trial.config)),
             **{f"published_{metric}": str(figure) for metric, figure in trial.published.items()},
             "error": "",
             "superseded": "false",
@@ -296,23 +300,5 @@ class MLflowWriter:
         self.client.set_terminated(self._runs[trial.name], status)
 
 
-def final_metrics(trial: Trial, result: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a finished trial as MLflow gets them: its metrics, its size, its time by stage and in all."""
-    times = result["wall_time_s"]
-    size = {} if trial.parameters is None else {"parameters": float(trial.parameters)}
-    size |= {"gpu_s": result["gpu_s"]} if result["gpu_s"] else {}
-    by_stage = {f"{stage}_wall_time_s": seconds for stage, seconds in times.items()}
-    return dict(result["metrics"]) | size | by_stage | {"wall_time_s": sum(times.values())}
-
-
-def _place(trial: Trial) -> dict[str, str]:
-    """Where its variant stands in the table, and what it says there; the same for all seeds."""
-    return {"kind": trial.kind, "position": str(trial.position), "delta": trial.delta}
-
-
 def _identity(study: Study) -> str:
     return hashed([flatten(study.baseline), study.about.fingerprint])
-
-
-def _param(value: object) -> str:
-    return json.dumps(value) if isinstance(value, list | tuple) else str(value)

@@ -1,4 +1,4 @@
-"""A study that earlier code began goes on with the present code.
+"""A study that code of before code was part of a key has made: accepted as it is, or made again.
 
 `earlier_study.tar.xz` is such a study's storage folder, as commit c960ed1 left it at /tmp/earlier:
 
@@ -18,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.run import main
 
@@ -63,17 +64,24 @@ def unpacked(folder):
     return storage
 
 
-def recorded(command):
-    """All that MLflow holds, by run's name: the run, and each metric's points by step."""
-    client, runs = command.runs()
+def recorded(storage):
+    """What MLflow holds of the runs that stand in the table, by name: run id, status, and each metric's points."""
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name(NAME).experiment_id], "tags.superseded != 'true'")
 
     def points(run, metric):
         return sorted((m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, metric))
 
-    return {
-        name: (run.to_dictionary(), {metric: points(run, metric) for metric in run.data.metrics})
-        for name, run in runs.items()
+    found = {
+        run.info.run_name: (
+            run.info.run_id,
+            run.info.status,
+            {metric: points(run, metric) for metric in run.data.metrics},
+        )
+        for run in runs
     }
+    assert len(found) == len(runs)
+    return found
 
 
 def files(storage):
@@ -98,33 +106,42 @@ def command(commands, tmp_path):
     return command
 
 
-def test_a_study_that_earlier_code_began_goes_on_and_repeats_nothing(command, capsys):
+def test_what_earlier_code_finished_is_accepted_and_what_it_began_is_not(command, capsys):
     storage = command.storage
-    records, artefacts, figures = recorded(command), files(storage), table(storage)
+    records, artefacts, figures = recorded(storage), files(storage), table(storage)
     assert set(records) == FINISHED | {CUT_OFF}
-    assert {records[name][0]["info"]["status"] for name in FINISHED} == {"FINISHED"}
-    done = command.run()
+    assert {records[name][1] for name in FINISHED} == {"FINISHED"}
+    done = command.run("--accept-code")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"6 trials: 5 done, 1 resumes at ddpm step {CHECKPOINT} of {STEPS}" in done.stdout
+    assert "6 trials: 5 done, 1 to run" in done.stdout
 
-    after = recorded(command)
+    after = recorded(storage)
     assert after.keys() == records.keys()
     assert {name: after[name] for name in FINISHED} == {name: records[name] for name in FINISHED}
     found = files(storage)
     assert {path: found.get(path) for path in artefacts} == artefacts
 
-    (run, metrics), (run_before, metrics_before) = after[CUT_OFF], records[CUT_OFF]
-    assert run["info"]["run_id"] == run_before["info"]["run_id"]
-    assert run["info"]["status"] == "FINISHED"
+    # Its checkpoint is other code's: it begins anew, in a run of its own.
+    run_id, status, metrics = after[CUT_OFF]
+    assert (run_id != records[CUT_OFF][0], status) == (True, "FINISHED")
     assert [step for step, *_ in metrics["loss"]] == list(range(1, STEPS + 1))
-    assert len(metrics_before["loss"]) == CHECKPOINT + 1
-    assert metrics["loss"][: CHECKPOINT + 1] == metrics_before["loss"]
     assert {"fid_digits", "miou"} <= metrics.keys()
-    assert not list((storage / "store" / "checkpoints").glob("*/*"))
 
     now = table(storage)
     assert {row: now.get(row) for row in figures} == figures
     assert {("adagn", "fid_digits"), ("adagn", "miou")} <= now.keys() - figures.keys()
+    told = " ".join(done.stdout.split())
+    assert "by --accept-code as other code had made it" in told
+    assert "by code that was not recorded (commit c960ed1" in told
     assert main(["report", NAME, "--storage", str(storage)]) == 0
     assert "adagn" in capsys.readouterr().out
     assert table(storage) == now
+
+
+def test_without_acceptance_what_earlier_code_made_is_told_and_made_again(command):
+    done = command.run("--variants", "baseline")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = " ".join(done.stdout.split())
+    # Of the baseline and its untrained control.
+    assert "2 stored results of training made before code was part of a key: not used, made again" in told
+    assert "0 to run" not in told

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from results.markdown import markdown_table
-from tests.results.studies import paper_study, summary_of, trial
+from tests.results.studies import digits_study, paper_study, summary_of, trial
 
 
 def test_the_footnotes_name_the_pairs_that_the_number_of_samples_decides() -> None:
@@ -47,3 +47,36 @@ def test_smoke_values_of_several_sizes_are_given_as_a_range() -> None:
     trials.loc[trials["variant"] == "held-out", "samples"] = 300
     trials.loc[trials["variant"] == "convnext", "samples"] = 5000  # enough
     assert "fid from 300 to 500 samples is a smoke value" in markdown_table(summary_of(trials), trials)
+
+
+def test_rows_that_different_code_made_are_named_with_it() -> None:
+    trials = digits_study()
+    trials["code"], trials["git_commit"] = "0123456789", "a" * 40
+    assert "different code" not in markdown_table(summary_of(trials), trials)
+    trials.loc[trials["variant"] == "cosine", ["code", "git_commit"]] = ["abcdef0123", "b" * 40]
+    footnotes = markdown_table(summary_of(trials), trials)
+    others = ", ".join(name for name in trials["variant"].unique() if name != "cosine")
+    first, second = f"{others} by 0123456789 (commit aaaaaaaaaaaa)", "cosine by abcdef0123 (commit bbbbbbbbbbbb)"
+    assert f"Made by different code: {first}; {second}.".replace("_", "\\_") in footnotes.replace("_", "\\_")
+
+
+def test_code_that_was_not_recorded_is_said_to_be_so() -> None:
+    trials = digits_study()
+    trials["code"] = "0123456789"
+    trials.loc[trials["variant"] == "cosine", "code"] = ""
+    assert "cosine by code that was not recorded" in markdown_table(summary_of(trials), trials)
+
+
+def test_what_was_accepted_of_other_code_is_named_with_its_stages() -> None:
+    trials = digits_study()
+    trials.loc[trials["variant"] == "cosine", "accepted_code"] = "ddpm, samples"
+    footnotes = markdown_table(summary_of(trials), trials)
+    assert "By --accept-code as other code had made it (ddpm, samples): cosine." in footnotes
+
+
+def test_rows_of_earlier_commands_are_named() -> None:
+    trials = digits_study()
+    assert "not part of this command" not in markdown_table(summary_of(trials), trials).lower()
+    trials.attrs["asked"] = [name for name in trials["variant"].unique() if name != "cosine"]
+    footnotes = markdown_table(summary_of(trials), trials)
+    assert "Not part of this command, kept from earlier ones of this study: cosine." in footnotes

@@ -1,6 +1,7 @@
 """One holder at a time, on a folder and on an object store; what is dead is taken over."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -103,6 +104,38 @@ def test_a_claim_on_another_machine_lives_by_its_beat(root, monkeypatch):
         time.sleep(0.15)
     time.sleep(0.4)
     assert mine.claim("ddpm-1") is not None
+
+
+def test_a_holder_is_seen_to_live_or_to_be_gone(root, monkeypatch):
+    monkeypatch.setattr(claims, "DEAD_AFTER_S", 0.4)
+    monkeypatch.setattr(claims, "LOOK_S", 0.02)
+    store = Store(root)
+    path = f"{store.root}/claims/study-mine/other"
+
+    def beat(number: int, machine: str = "this one, before it was started anew") -> None:
+        owner = {"host": "far", "machine": machine, "pid": 1, "started": "1", "beat": number}
+        store.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        store.fs.pipe_file(path, json.dumps(owner).encode())
+
+    beat(1)
+    threading.Timer(0.2, beat, [2]).start()
+    living = Claims(store).living_holder("study-mine")
+    assert living is not None
+    assert living["beat"] == 2
+    # No further beat: whoever it was is gone, and the claim is free.
+    assert Claims(store).living_holder("study-mine") is None
+    assert Claims(store).claim("study-mine") is not None
+
+
+def test_a_holder_on_this_machine_is_known_at_once(root):
+    store = Store(root)
+    held = Claims(store).claim("study-mine")
+    began = time.monotonic()
+    living = Claims(store).living_holder("study-mine")
+    assert living is not None
+    assert living["pid"] == os.getpid()
+    assert time.monotonic() - began < 1
+    held.remove()
 
 
 def test_a_holder_goes_on_beating(tmp_path, monkeypatch):

@@ -102,8 +102,8 @@ def test_accepted_artefacts_are_used_under_the_keys_that_they_have(package, stor
     accepting = study.of_generation(0, earlier.keys)
     (trial,) = [t for t in accepting.trials if t.row == study.trials[0].row]
     assert (dict(trial.stages), trial.key) == (before, study.trials[0].key)
-    assert accepting.accepted(trial) == ["samples", "fid"]
-    assert study.accepted(study.resolved(trial)) == []
+    assert accepting.accepted(trial.config) == ["samples", "fid"]
+    assert study.accepted(trial.config) == []
 
 
 def test_accepted_keys_of_before_code_was_recorded_give_the_trial_key_of_then(store, study):

@@ -6,6 +6,8 @@ from optuna.trial import TrialState
 
 from orchestrator.run import main
 
+OTHER_CODE = "of-other-code"
+
 
 @pytest.fixture
 def command(commands, tmp_path):
@@ -15,7 +17,9 @@ def command(commands, tmp_path):
 
 def memory(command):
     (path,) = command.storage.glob("studies/*/optuna.db")
-    return optuna.load_study(study_name=path.parent.name, storage=f"sqlite:///{path}")
+    (name,) = [n for n in optuna.get_all_study_names(f"sqlite:///{path}") if n != OTHER_CODE]
+    assert name.startswith(f"{path.parent.name}-")
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{path}")
 
 
 def test_a_search_goes_on_with_more_trials_and_trains_one_ddpm(command):
@@ -50,8 +54,13 @@ def test_points_that_ran_when_the_driver_was_killed_are_run_again(command):
     assert study.returncode == 0, study.stderr
     cut = memory(command).ask()  # as a driver leaves it that is killed after it has asked
     cut.suggest_categorical("segmentation.batch_size", [64, 128, 256, 512])
+    (path,) = command.storage.glob("studies/*/optuna.db")
+    other = optuna.create_study(study_name=OTHER_CODE, storage=f"sqlite:///{path}", direction="maximize")
+    other.add_trial(optuna.create_trial(value=0.99))
     done = command.run("--trials", "3")
     assert done.returncode == 0, done.stderr
+    assert "3 points: 1 done, 2 to run" in done.stdout
+    assert "measured by other code, and counted no more: 1 points" in done.stdout
     found = memory(command)
     assert [trial.state for trial in found.trials][1] == TrialState.FAIL
     assert sum(trial.state == TrialState.COMPLETE for trial in found.trials) == 3

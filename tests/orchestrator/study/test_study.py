@@ -1,6 +1,7 @@
 """The whole command with real Ray and a real MLflow store, on a study of seconds, without a network."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -9,6 +10,13 @@ from pathlib import Path
 
 import pytest
 from waiting import wait_until
+
+from orchestrator.planning import plan
+from orchestrator.planning.settings import Request
+from orchestrator.storage.locations import Locations
+from orchestrator.study.study import claimed
+from search_spaces.spaces import ABLATIONS
+from trainables import claims
 
 WILD = ["--variants", "cosine", "--variant", "wild: training.learning_rate=1e30"]
 
@@ -118,3 +126,16 @@ def test_two_studies_may_begin_at_once_in_a_new_folder(tmp_path, commands):
     command = commands(tmp_path / "runs", "--variants", "baseline")
     processes = [command.start("--name", name) for name in ("one", "other")]
     assert [process.wait(200) for process in processes] == [0, 0], command.text()
+
+
+def test_a_study_whose_driver_is_gone_since_the_machine_was_started_anew_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(claims, "DEAD_AFTER_S", 0.5)
+    owner = {"host": "here", "machine": "here, at another start", "pid": 1, "started": "1", "beat": 7}
+    left = tmp_path / "store" / "claims" / "study-mine" / "left"
+    left.parent.mkdir(parents=True)
+    left.write_text(json.dumps(owner))
+    locations = Locations(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "store"))
+    mine = plan.build(Request(ABLATIONS, name="mine"))
+    assert claimed(mine, locations, False, lambda study, locations: 0) == 0
+    assert "mine was being run by process 1 on here: waiting to see whether it lives" in capsys.readouterr().out
+    assert not left.exists()

@@ -12,6 +12,7 @@ from orchestrator.planning.settings import Request
 from orchestrator.tracking.writer import MLflowWriter
 from results.trials import load_trials
 from search_spaces.spaces import ABLATIONS
+from trainables.stages import whole_code
 
 RESULT = {
     "metrics": {"fid_digits": 12.5, "miou": 0.5},
@@ -67,7 +68,7 @@ def test_a_finished_trial_is_one_run_with_our_params_metrics_and_tags(uri, tiny,
     assert tags | {"git_commit": "", "git_dirty": ""} == {
         "variant": "cosine", "seed": "0", "kind": "variant", "position": "1", "machine": "here, cpu", "error": "",
         "delta": "diffusion.beta_schedule=cosine", "trial_key": trial.key, "superseded": "false",
-        "status_note": "",
+        "status_note": "", "code": whole_code(), "accepted_code": "",
         "git_commit": "", "git_dirty": "",
     }  # fmt: skip
     artifacts = {a.path for a in MlflowClient(uri).list_artifacts(run.info.run_id)}

@@ -1,0 +1,28 @@
+"""What a trial's run holds in MLflow: its place in the table, its settings as MLflow keeps them, its figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.planning.plan import Trial
+
+
+def place(trial: Trial) -> dict[str, str]:
+    """Where its variant stands in the table, and what it says there; the same for all seeds."""
+    return {"kind": trial.kind, "position": str(trial.position), "delta": trial.delta}
+
+
+def param(value: object) -> str:
+    """A setting as the text that MLflow keeps of it; several values as a list."""
+    return json.dumps(value) if isinstance(value, list | tuple) else str(value)
+
+
+def final_metrics(trial: Trial, result: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a finished trial as MLflow gets them: its metrics, its size, its time by stage and in all."""
+    times = result["wall_time_s"]
+    size = {} if trial.parameters is None else {"parameters": float(trial.parameters)}
+    size |= {"gpu_s": result["gpu_s"]} if result["gpu_s"] else {}
+    by_stage = {f"{stage}_wall_time_s": seconds for stage, seconds in times.items()}
+    return dict(result["metrics"]) | size | by_stage | {"wall_time_s": sum(times.values())}
