@@ -38,6 +38,7 @@ def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataF
     if earlier:
         yield f"not part of this command, kept from earlier ones of this study: {', '.join(earlier)}"
     yield from _code(trials)
+    yield from _made_with(trials)
     if "scored_images" in trials and trials["scored_images"].notna().any():
         counts = dict.fromkeys(f"{n:.0f}" for n in sorted(trials["scored_images"].dropna()))
         yield f"miou: over {' or '.join(counts)} held-out images"
@@ -61,6 +62,15 @@ def _code(trials: pd.DataFrame) -> Iterator[str]:
         yield f"made by different code: {'; '.join(_made_by(code, done[done['code'] == code]) for code in codes)}"
     for stages in done.loc[done["accepted_code"] != "", "accepted_code"].unique():
         yield f"by --accept-code as other code had made it ({stages}): {_names(done[done['accepted_code'] == stages])}"
+
+
+def _made_with(trials: pd.DataFrame) -> Iterator[str]:
+    """Which devices, threads and libraries made which rows, where not all are alike: the last digits depend on them."""
+    done = trials[trials["status"] == FINISHED]
+    ways = [str(way) for way in done["made_with"].unique()]
+    if len(ways) > 1:
+        told = [f"{_names(done[done['made_with'] == way])} with {way or 'what was not recorded'}" for way in ways]
+        yield f"last digits may differ, as not all was made alike: {'; '.join(told)}"
 
 
 def _made_by(code: str, rows: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from trainables.checkpoints import Checkpoints
@@ -124,6 +125,7 @@ class Trial:
         """Makes the stage and publishes it."""
         facts: dict[str, Any] = {"machine": platform.node(), "device": _device_name(self.device), "gpus": self.gpus}
         facts |= {"made": time.time(), "source": dict(stage_source(self.context.config, stage))}
+        facts |= {"threads": torch.get_num_threads(), "versions": _versions()}
         checkpoints = Checkpoints(self.store, stage, self.keys[stage], self.checkpoint_interval_s)
         history: list[tuple[int, dict[str, float]]] = []
         maker = self._made_in_parts(stage, checkpoints)
@@ -185,8 +187,24 @@ class Trial:
             "wall_time_s": times,
             "gpu_s": sum(fact["wall_time_s"] * fact["gpus"] for fact in facts if fact["device"] != "cpu"),
             "machine": "; ".join(dict.fromkeys(f"{fact['machine']}, {fact['device']}" for fact in facts)),
+            "made_with": "; ".join(sorted({_made_with(fact) for fact in facts})),
             "note": "; ".join(dict.fromkeys(fact["note"] for fact in facts if "note" in fact)),
         }
+
+
+def _versions() -> dict[str, str]:
+    """Of what a figure's last digits depend on beside our own code."""
+    return {"numpy": np.__version__, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def _made_with(facts: Mapping[str, Any]) -> str:
+    """What an artefact was made with, in words: `cpu, 1 thread, numpy 2.3.0, python 3.12.1, torch 2.11.0`."""
+    if "versions" not in facts:  # of before it was recorded
+        return f"{facts['device']}, the rest was not recorded"
+    threads = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
+    return ", ".join(
+        [facts["device"], threads, *(f"{name} {version}" for name, version in sorted(facts["versions"].items()))]
+    )
 
 
 def _device_name(device: torch.device) -> str:

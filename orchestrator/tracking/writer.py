@@ -288,8 +288,8 @@ class MLflowWriter:
                 path = Path(folder, name)
                 path.write_text(json.dumps(content, indent=1))
                 self.client.log_artifact(run_id, str(path))
-        self.client.set_tag(run_id, "machine", result["machine"])
-        self.client.set_tag(run_id, "status_note", result["note"])
+        for tag, value in (("machine", "machine"), ("made_with", "made_with"), ("status_note", "note")):
+            self.client.set_tag(run_id, tag, result[value])
         self._end(trial, "FINISHED", "")
 
     def _end(self, trial: Trial, status: str, error: str) -> None:

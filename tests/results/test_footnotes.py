@@ -80,3 +80,11 @@ def test_rows_of_earlier_commands_are_named() -> None:
     trials.attrs["asked"] = [name for name in trials["variant"].unique() if name != "cosine"]
     footnotes = markdown_table(summary_of(trials), trials)
     assert "Not part of this command, kept from earlier ones of this study: cosine." in footnotes
+
+
+def test_rows_that_were_made_with_other_libraries_or_devices_are_named() -> None:
+    trials = digits_study()
+    trials["made_with"] = "cpu, 1 thread, torch 2.11.0"
+    assert "made alike" not in markdown_table(summary_of(trials), trials)
+    trials.loc[trials["variant"] == "cosine", "made_with"] = "cpu, 2 threads, torch 2.11.0"
+    assert "cosine with cpu, 2 threads, torch 2.11.0." in markdown_table(summary_of(trials), trials)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from trainables.config import Config, Overrides, apply
 from trainables.evaluation import fid, pixel_classifier
 from trainables.pipeline import Record, run_trial
 from trainables.sampling import draw
-from trainables.stages import stage_keys
+from trainables.stages import stage_keys, stage_source
 from trainables.store import MANIFEST, Store
 from trainables.training import Diverged, Trainer
 
@@ -115,6 +116,31 @@ def test_two_stores_hold_identical_figures(baseline: tuple[Path, list[Record], d
         assert (_artefact(tmp_path, other, stage) / name).read_bytes() == (
             _artefact(root, result, stage) / name
         ).read_bytes()
+
+
+def test_what_made_the_figures_is_kept_with_them(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
+    root, _, result = baseline
+    threads = torch.get_num_threads()
+    words = f"cpu, {threads} thread{'s' if threads > 1 else ''}, numpy {np.__version__}"
+    assert result["made_with"] == f"{words}, python {platform.python_version()}, torch {torch.__version__}"
+    manifest = _artefact(root, result, "ddpm") / "manifest.json"
+    facts = json.loads(manifest.read_text())["facts"]
+    assert facts["source"] == dict(stage_source(_config(), "ddpm"))
+    # A store of before it was recorded.
+    _run(_config(), tmp_path)
+    for path in tmp_path.glob("ddpm/*/manifest.json"):
+        content = json.loads(path.read_text())
+        del content["facts"]["versions"]
+        path.write_text(json.dumps(content))
+    assert _run(_config(), tmp_path)[1]["made_with"] == f"{result['made_with']}; cpu, the rest was not recorded"
+
+
+def test_a_trial_takes_the_keys_that_it_is_given(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
+    given = {stage: f"{key}-accepted" for stage, key in baseline[2]["artefacts"].items()}
+    *_, last = run_trial(_config(), Store(tmp_path), keys=given)
+    assert last.result is not None
+    assert last.result["artefacts"] == given
+    assert last.result["metrics"] == baseline[2]["metrics"]
 
 
 def test_another_seed_gives_other_figures(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:

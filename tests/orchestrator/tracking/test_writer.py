@@ -20,6 +20,7 @@ RESULT = {
     "wall_time_s": {"ddpm": 3.0, "fid": 1.0},
     "gpu_s": 0.0,
     "machine": "here, cpu",
+    "made_with": "cpu, 1 thread, torch 2.11.0",
     "note": "",
 }
 
@@ -68,7 +69,7 @@ def test_a_finished_trial_is_one_run_with_our_params_metrics_and_tags(uri, tiny,
     assert tags | {"git_commit": "", "git_dirty": ""} == {
         "variant": "cosine", "seed": "0", "kind": "variant", "position": "1", "machine": "here, cpu", "error": "",
         "delta": "diffusion.beta_schedule=cosine", "trial_key": trial.key, "superseded": "false",
-        "status_note": "", "code": whole_code(), "accepted_code": "",
+        "status_note": "", "code": whole_code(), "accepted_code": "", "made_with": "cpu, 1 thread, torch 2.11.0",
         "git_commit": "", "git_dirty": "",
     }  # fmt: skip
     artifacts = {a.path for a in MlflowClient(uri).list_artifacts(run.info.run_id)}
