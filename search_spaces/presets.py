@@ -15,8 +15,8 @@ def quick() -> Config:
     """Real digits at 16x16: every stage of the pipeline, for CPU cores.
 
     Command: `python -m orchestrator.run ablations`, five variants and three controls.
-    Time: @TIME@
-    Figures: @FIGURES@
+    Time: 465 s on two cores of a Zen 4 server; longer where other work shares them.
+    Figures: baseline fid_digits 45.8, miou 0.697; adagn 36.2, 0.721. README's picture has three seeds of all.
     """
     return Config(
         data=Data(dataset="digits", image_size=16),
