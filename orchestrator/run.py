@@ -17,7 +17,14 @@ from orchestrator.errors import UsageError
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.inputs import looked_at, with_checkpoint
-from orchestrator.storage.locations import Locations, check_address, check_storage, check_store, check_uri
+from orchestrator.storage.locations import (
+    Locations,
+    check_address,
+    check_readable,
+    check_storage,
+    check_store,
+    check_uri,
+)
 from orchestrator.storage.registry import Registry
 from orchestrator.study.session_config import SessionConfig
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
@@ -48,6 +55,7 @@ def _run(args: argparse.Namespace, space: Space) -> int:
     if args.dry_run:
         from orchestrator.planning.dry_run import show_plan
 
+        check_readable(locations.store)
         study, registry = plan.build(request), Registry(locations.store)
         generation = registry.generation(study.name) + args.fresh
         show_plan(study, Store(registry.root_of(generation)), resources)
@@ -85,6 +93,7 @@ def _search(args: argparse.Namespace) -> int:
     if args.dry_run:
         from orchestrator.planning.dry_run import show_search
 
+        check_readable(locations.store)
         store = Store(Registry(locations.store).root_of(0))
         show_search(build(request), ranges(space), args.trials, store, resources)
         return OK
@@ -139,7 +148,9 @@ def _refuse_empty(args: argparse.Namespace) -> None:
 def _store(args: argparse.Namespace) -> int:
     from orchestrator.storage.store_command import forget, prune, show
 
-    registry = Registry(arguments.locations(args).store)
+    root = arguments.locations(args).store
+    check_readable(root, made=True)
+    registry = Registry(root)
     if args.forget is not None:
         forget(registry, args.forget)
     prune(registry) if args.prune else show(registry)

@@ -107,6 +107,26 @@ def opened_store(root: str) -> Store:
         raise UsageError(f"--store: must be a folder or a URI that fsspec opens, but got {root!r} ({error})") from None
 
 
+def check_readable(root: str, made: bool = False) -> None:
+    """Passes if what a store at `root` holds can be asked for; nothing is written.
+
+    Args:
+        made: whether there must be a store already.
+
+    Raises:
+        UsageError: it cannot, or there is none.
+    """
+    store = opened_store(root)
+    try:
+        there = bool(store.fs.exists(store.root))
+    except Exception as error:  # each filesystem has errors of its own
+        raise UsageError(f"--store: cannot read {root} ({type(error).__name__}: {error})") from None
+    if store.local and there and not os.path.isdir(store.root):
+        raise UsageError(f"--store: {root} is no folder")
+    if made and store.local and not there:  # a bucket has no folders that could be missing
+        raise UsageError(f"--store: there is no store at {root}")
+
+
 def check_store(root: str) -> str:
     """The root, made absolute, after a file was written, read and removed there.
 

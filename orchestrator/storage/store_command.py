@@ -44,7 +44,7 @@ def forget(registry: Registry, study: str) -> None:
         who = f"process {holder['pid']} on {holder['host']}"
         raise UsageError(f"--forget: the study {study} is being run by {who}")
     if not registry.forget(study):
-        known = ", ".join(registry.studies())
+        known = ", ".join(registry.studies()) or "none"
         raise UsageError(f"--forget: no study {study!r} in {registry.root}; it has: {known}")
 
 

@@ -22,6 +22,8 @@ from mlflow import MlflowClient
 
 from orchestrator.run import main
 
+pytestmark = pytest.mark.slow
+
 STUDY = Path(__file__).parent / "earlier_study.tar.xz"
 EARLIER = "/tmp/earlier"
 NAME, STEPS, CHECKPOINT = "quick-7e498b", 60, 11

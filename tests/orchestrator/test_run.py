@@ -166,3 +166,42 @@ def test_masks_of_one_class_are_refused_where_they_are_to_be_segmented(tmp_path,
     assert main(["segmentation", *words, *less]) == 2
     assert "hold one class alone" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["store", "--storage", "typo"], "--store: there is no store at"),
+        (["store", "--prune", "--storage", "typo"], "--store: there is no store at"),
+        (["store", "--store", "file"], "is no folder"),
+        (["ablations", "--dry-run", "--store", "file"], "is no folder"),
+        (["search", "--space", "segmentation", "--trials", "2", "--dry-run", "--store", "file"], "is no folder"),
+        (["store", "--store", "empty", "--forget", "mine"], "--forget: no study 'mine' in empty; it has: none"),
+        (["check", "--dry-run"], "--dry-run"),
+        (["check", "--fresh"], "--fresh"),
+    ],
+)
+def test_a_store_that_cannot_be_asked_is_refused_in_one_line(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+@pytest.mark.parametrize("words", [["store"], ["ablations", "--dry-run"]])
+def test_a_bucket_without_credentials_is_refused_in_one_line(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert main([*words, "--store", "s3://bucket-of-nobody/store"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "--store: cannot read s3://bucket-of-nobody/store (NoCredentialsError" in err
