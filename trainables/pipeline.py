@@ -124,7 +124,10 @@ class Trial:
     def _make(self, stage: str) -> Generator[Progress, None, None]:
         """Makes the stage and publishes it."""
         facts: dict[str, Any] = {"machine": platform.node(), "device": _device_name(self.device), "gpus": self.gpus}
-        facts |= {"made": time.time(), "source": dict(stage_source(self.context.config, stage))}
+        facts |= {
+            "made": time.time(),
+            "source": dict(stage_source(self.context.config, self.context.data.about, stage)),
+        }
         facts |= {"threads": torch.get_num_threads(), "versions": _versions()}
         checkpoints = Checkpoints(self.store, stage, self.keys[stage], self.checkpoint_interval_s)
         history: list[tuple[int, dict[str, float]]] = []

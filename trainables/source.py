@@ -41,12 +41,13 @@ class Definition:
     parts: Mapping[str, Definition] = field(default_factory=dict)
 
 
-def reached(names: Iterable[str], words: frozenset[str]) -> dict[str, str]:
+def reached(names: Iterable[str], words: frozenset[str], without: frozenset[str] = frozenset()) -> dict[str, str]:
     """The digest of every definition that the code of `names` reaches, by its dotted name.
 
     Args:
         names: dotted names to begin from, each a function, a class or a whole module.
         words: the texts among a trial's settings, which choose from tables.
+        without: modules that are known not to be called.
 
     Raises:
         LookupError: one of the names is not there.
@@ -60,7 +61,7 @@ def reached(names: Iterable[str], words: frozenset[str]) -> dict[str, str]:
         dotted = waiting.pop()
         for module, name in _definitions(dotted):
             full = f"{module}.{name}"
-            if full in seen:
+            if full in seen or module in without:
                 continue
             seen.add(full)
             definition = _parsed(module).definitions[name]

@@ -46,7 +46,7 @@ class EarlierCode:
 
     def changed(self, config: Config, stage: str, key: str) -> list[str]:
         """The files that have changed since the artefact was made, by their paths; `UNRECORDED` alone if unknown."""
-        then, now = self._facts(stage, key).get("source"), stage_source(config, stage)
+        then, now = self._facts(stage, key).get("source"), stage_source(config, self.about, stage)
         if then is None:
             return [UNRECORDED]
         names = {name for name in {**then, **now} if then.get(name) != now.get(name)}

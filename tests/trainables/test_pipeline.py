@@ -125,7 +125,7 @@ def test_what_made_the_figures_is_kept_with_them(baseline: tuple[Path, list[Reco
     assert result["made_with"] == f"{words}, python {platform.python_version()}, torch {torch.__version__}"
     manifest = _artefact(root, result, "ddpm") / "manifest.json"
     facts = json.loads(manifest.read_text())["facts"]
-    assert facts["source"] == dict(stage_source(_config(), "ddpm"))
+    assert facts["source"] == dict(stage_source(_config(), data.about(_config().data), "ddpm"))
     # A store of before it was recorded.
     _run(_config(), tmp_path)
     for path in tmp_path.glob("ddpm/*/manifest.json"):

@@ -12,11 +12,11 @@ edit remakes what it computes and what follows from that. Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from trainables.config import Config, flatten
+from trainables.config import Config
 from trainables.data import MODULES, About
 from trainables.source import reached, source_hash
 from trainables.stages import ddpm, fid, reference, samples, segmentation
@@ -48,7 +48,7 @@ def stage_keys(config: Config, about: About, accepted: Mapping[str, str] = NONE)
     """
     codes: dict[str, str] = {}
     for stage in needed(config):
-        own = [source_hash(stage_source(config, stage.NAME)), *(codes[name] for name in stage.needs(config))]
+        own = [source_hash(stage_source(config, about, stage.NAME)), *(codes[name] for name in stage.needs(config))]
         codes[stage.NAME] = accepted.get(stage.NAME, hashed(own)[:CODE_DIGITS])
     settings = settings_keys(config, about)
     return {name: f"{key}-{codes[name]}" if codes[name] else key for name, key in settings.items()}
@@ -68,16 +68,32 @@ def code_of(key: str) -> str:
     return key.partition("-")[2]
 
 
-def stage_source(config: Config, stage: str) -> Mapping[str, str]:
+def stage_source(config: Config, about: About, stage: str) -> Mapping[str, str]:
     """The definitions that compute the stage of this trial, and a digest of each, by dotted name."""
-    parts = [value for name, value in flatten(config).items() if name != "stages"]  # which names no part
-    words = {word for value in parts for word in (value if isinstance(value, tuple) else (value,))}
-    return _source(stage, config.data.dataset, frozenset(word for word in words if isinstance(word, str)))
+    others = {other.NAME for other in STAGES} - {stage, *BY_NAME[stage].needs(config)}
+    return _source(stage, config.data.dataset, _words(config, about, stage), frozenset(others))
 
 
 @cache
-def _source(stage: str, dataset: str, words: frozenset[str]) -> Mapping[str, str]:
-    return reached([f"{__name__}.{stage}.make", f"{MODULES[dataset]}.read"], words)
+def _source(stage: str, dataset: str, words: frozenset[str], others: frozenset[str]) -> Mapping[str, str]:
+    # What another stage offers is not called where this one does not need it.
+    without = frozenset(f"{__name__}.{other}" for other in others)
+    return reached([f"{__name__}.{stage}.make", f"{MODULES[dataset]}.read"], words, without)
+
+
+def _words(config: Config, about: About, stage: str) -> frozenset[str]:
+    """The texts among the settings that the stage and those that it needs depend on."""
+    needs = BY_NAME[stage].needs(config)
+    own = _texts(_plain(BY_NAME[stage].determined_by(config, about, dict.fromkeys(needs, ""))))
+    return frozenset(own).union(*(_words(config, about, name) for name in needs))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
 
 
 @cache

@@ -45,7 +45,7 @@ def make(store, study, recorded=True, made=1.0):
     for trial in study.trials:
         keys = stage_keys(trial.config, study.about) if recorded else settings_keys(trial.config, study.about)
         for stage, key in keys.items():
-            facts = {"made": made, "source": dict(stage_source(trial.config, stage))} if recorded else {}
+            facts = {"made": made, "source": dict(stage_source(trial.config, study.about, stage))} if recorded else {}
             with store.publish(stage, key, facts):
                 pass
 

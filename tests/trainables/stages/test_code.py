@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces.ablations import CONTROLS
 from search_spaces.presets import bedroom, quick
 from trainables import source, stages
 from trainables.config import Config, Overrides, apply
@@ -78,14 +79,23 @@ def test_an_edit_remakes_what_it_computes_and_what_follows(
     assert remade(package, file, before, after, apply(quick(), changes)) == expected
 
 
+@pytest.mark.parametrize("control", ["real_images", "raw_pixels"])
+def test_a_control_without_a_network_is_not_remade_for_its_code(package: Path, control: str) -> None:
+    config = apply(quick(), CONTROLS[control])
+    assert remade(package, "unet/blocks.py", "F.silu", "F.relu", config) == set()
+    assert remade(package, "training.py", "clip_grad_norm_", "clip_grad_value_", config) == set()
+    # Real images are stored as they are; what looks at them scales them.
+    assert remade(package, "images.py", "127.5 - 1", "127 - 1", config) == set(stage_keys(config, ABOUT)) - {"samples"}
+
+
 def test_every_stage_of_every_dataset_has_a_source() -> None:
     for dataset in ("digits", "mnist", "voc", "folder"):
         config = apply(quick(), {"data.dataset": dataset})
         for stage in BY_NAME:
-            found = stage_source(config, stage)
+            found = stage_source(config, ABOUT, stage)
             assert f"trainables.data.{dataset}.read" in found
             assert f"trainables.stages.{stage}.make" in found
-    assert "trainables.unet.guided_diffusion.GuidedUNet" in stage_source(bedroom(), "segmentation")
+    assert "trainables.unet.guided_diffusion.GuidedUNet" in stage_source(bedroom(), ABOUT, "segmentation")
 
 
 def test_what_is_accepted_is_in_the_keys_of_what_follows_from_it() -> None:
