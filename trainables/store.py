@@ -1,6 +1,6 @@
 """Artefacts by content: a stage's output is stored under the hash of everything that determines it.
 
-    ROOT/STAGE/KEY/manifest.json    size and SHA-256 of each file, facts about the making
+    ROOT/STAGE/KEY/manifest.json    size and SHA-256 of each file, facts about the making, and a sum over both
     ROOT/STAGE/KEY/...              the files
 
 An artefact is written beside and published by one rename (a local folder) or by its manifest, which goes last (an
@@ -127,6 +127,7 @@ class Store:
         folder = Path(path) if self.local else self._fetched(stage, key)
         try:
             manifest = json.loads((folder / MANIFEST).read_text())
+            _check_sum(manifest)
             facts = dict(manifest["facts"])
             damaged = [name for name, entry in manifest["files"].items() if _entry(folder / name) != entry]
         except FileNotFoundError as error:
@@ -151,7 +152,9 @@ class Store:
         try:
             yield folder
             files = {p.relative_to(folder).as_posix(): _entry(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-            (folder / MANIFEST).write_text(json.dumps({"facts": facts, "files": files}, indent=1, sort_keys=True))
+            content: dict[str, Any] = {"facts": facts, "files": files}
+            content["sum"] = hashed(content)
+            (folder / MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True))
             self._publish(folder, self._path(stage, key))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -200,6 +203,17 @@ class Store:
 
     def _path(self, stage: str, key: str) -> str:
         return f"{self.root}/{stage}/{key}"
+
+
+def _check_sum(manifest: Any) -> None:
+    """Passes if the manifest is as it was written; those of before it had a sum have nothing else in them.
+
+    Raises:
+        ValueError: it is not.
+    """
+    whole = isinstance(manifest, dict) and ("sum" not in manifest or manifest.pop("sum") == hashed(manifest))
+    if not whole or manifest.keys() != {"facts", "files"}:
+        raise ValueError("the manifest is not as it was written")
 
 
 def _entry(path: Path) -> dict[str, Any]:
