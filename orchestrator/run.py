@@ -5,13 +5,18 @@ Exit codes: 0 all trials ended well, 1 one failed, 2 the request cannot be, 130 
 
 from __future__ import annotations
 
+from orchestrator import signals
+
+if __name__ == "__main__":
+    signals.leave()  # the imports below take a moment, in which there is nothing to stop yet
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from orchestrator import arguments, signals
+from orchestrator import arguments
 from orchestrator.cluster.connection import set_environment
 from orchestrator.errors import UsageError
 from orchestrator.planning import plan

@@ -6,6 +6,7 @@ and whoever works in rounds asks for it.
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 
@@ -16,6 +17,12 @@ def listen() -> None:
     """From now on both signals raise KeyboardInterrupt and are remembered."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+def leave() -> None:
+    """From now on both end the process at once and without a word: nothing has begun."""
+    signal.signal(signal.SIGINT, _leave)
+    signal.signal(signal.SIGTERM, _leave)
 
 
 def ignore() -> None:
@@ -32,6 +39,10 @@ def check() -> None:
     """
     if _seen:
         raise KeyboardInterrupt
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(130)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
