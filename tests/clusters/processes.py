@@ -13,3 +13,10 @@ def started_with(variable: str) -> dict[int, str]:
                 line = (environ.parent / "cmdline").read_bytes().replace(b"\0", b" ")
                 found[int(environ.parent.name)] = line.decode(errors="replace")
     return found
+
+
+def listens(pid: int, number: int) -> bool:
+    """Whether the process has a handler of its own for the signal."""
+    lines = (Path("/proc") / str(pid) / "status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    return bool(caught & (1 << (number - 1)))

@@ -8,6 +8,7 @@ import time
 import pytest
 from PIL import Image
 from ports import free_port
+from s3fs import S3FileSystem
 
 from orchestrator.planning import dry_run
 from orchestrator.planning.speed import Speed
@@ -201,7 +202,11 @@ def test_a_bucket_without_credentials_is_refused_in_one_line(words, capsys, tmp_
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    assert main([*words, "--store", "s3://bucket-of-nobody/store"]) == 2
+    S3FileSystem.clear_instance_cache()
+    try:
+        assert main([*words, "--store", "s3://bucket-of-nobody/store"]) == 2
+    finally:
+        S3FileSystem.clear_instance_cache()  # the client keeps what it knows of credentials: nothing
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert "--store: cannot read s3://bucket-of-nobody/store (NoCredentialsError" in err

@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from ports import free_port
+from s3fs import S3FileSystem
 from waiting import wait_for_answer, wait_until
 
 from orchestrator.errors import UsageError
@@ -42,8 +43,10 @@ def bucket():
             wait_for_answer(f"{endpoint}/moto-api", "the S3 server", 30, server)
             request = urllib.request.Request(f"{endpoint}/studies", method="PUT")
             urllib.request.urlopen(request, timeout=10).read()
+            S3FileSystem.clear_instance_cache()  # a client of another test's keeps that test's credentials
             yield "s3://studies"
         finally:
+            S3FileSystem.clear_instance_cache()
             server.kill()
             server.wait()
 
