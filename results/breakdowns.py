@@ -43,7 +43,7 @@ def iou_by_class(trials: pd.DataFrame) -> pd.DataFrame:
     """The IoU of each class, mean over the seeds of the finished trials: a row a variant, a column a class.
 
     The rows are in the order of `summary.variants`; probes and those without any IoU are left out. NaN: the class
-    occurs in neither truth nor prediction.
+    does not occur in the truth.
 
     Args:
         trials: as `trials.load_trials` gives them.

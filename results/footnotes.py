@@ -37,11 +37,12 @@ def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataF
     earlier = [one_line(name) for name in trials["variant"].unique() if asked and name not in asked]
     if earlier:
         yield f"not part of this command, kept from earlier ones of this study: {', '.join(earlier)}"
+    yield from _remarks(trials)
     yield from _code(trials)
     yield from _made_with(trials)
     if "scored_images" in trials and trials["scored_images"].notna().any():
         counts = dict.fromkeys(f"{n:.0f}" for n in sorted(trials["scored_images"].dropna()))
-        yield f"miou: over {' or '.join(counts)} held-out images"
+        yield f"miou: mean over the classes that occur in the truth of {' or '.join(counts)} held-out images"
     for metric in metrics:
         yield from _published(metric, summary)
         yield from _smoke(metric, trials)
@@ -52,6 +53,16 @@ def sentence(line: str) -> str:
     """A footnote with a capital and a full stop; a metric that it begins with keeps its name."""
     begins_with_metric = any(line.startswith((f"{metric.name} ", f"{metric.name}:")) for metric in METRICS)
     return (line if begins_with_metric else line[0].upper() + line[1:]) + "."
+
+
+def _remarks(trials: pd.DataFrame) -> Iterator[str]:
+    """What the plan said of some rows, each remark once, with the rows that it is of."""
+    rows: dict[str, list[str]] = {}
+    for variant, told in zip(trials["variant"], trials["remarks"], strict=True):
+        for remark in filter(None, str(told).split("; ")):
+            rows.setdefault(remark, []).append(one_line(variant))
+    for remark, names in rows.items():
+        yield f"{', '.join(dict.fromkeys(names))}: {remark}"
 
 
 def _code(trials: pd.DataFrame) -> Iterator[str]:
@@ -91,15 +102,29 @@ def _published(metric: Metric, summary: pd.DataFrame) -> Iterator[str]:
 
 
 def _smoke(metric: Metric, trials: pd.DataFrame) -> Iterator[str]:
-    """From as many samples as features or fewer, some directions of the features have no variance at all."""
+    """From as many images as features or fewer, some directions of the features have no variance at all.
+
+    That holds for the samples, for half of them, which the extrapolation rests on, and for the real images.
+    """
     if not metric.features or not {"samples", metric.name} <= set(trials.columns):
         return
     measured = trials[(trials["status"] == FINISHED) & np.isfinite(trials[metric.name].astype(np.float64))]
-    few = measured.loc[measured["samples"] <= metric.features, "samples"]
-    if len(few):
-        counts = " to ".join(dict.fromkeys(f"{samples:.0f}" for samples in (few.min(), few.max())))
-        covariance = f"{metric.features}x{metric.features} covariance"
-        yield f"{metric.name} from {counts} samples is a smoke value: its {covariance} is singular"
+    covariance = f"{metric.features}x{metric.features} covariance"
+    if few := _few(measured, "samples", metric.features):
+        yield f"{metric.name} from {few} samples is a smoke value: its {covariance} is singular"
+    if few := _few(measured, "reference_images", metric.features):
+        yield f"{metric.name} against {few} real images is a smoke value: their {covariance} is singular"
+    enough = measured[measured["samples"] > metric.features]
+    if few := _few(enough, "samples", 2 * metric.features + 1):
+        yield f"{metric.name} at half of {few} samples, and its extrapolation, are smoke values: singular"
+
+
+def _few(measured: pd.DataFrame, counted: str, most: int) -> str:
+    """'20 to 60': the counts of at most `most`; "" where there are none."""
+    if counted not in measured:
+        return ""
+    few = measured.loc[measured[counted] <= most, counted]
+    return " to ".join(dict.fromkeys(f"{n:.0f}" for n in (few.min(), few.max()))) if len(few) else ""
 
 
 def _flips(metric: Metric, summary: pd.DataFrame) -> Iterator[str]:

@@ -128,7 +128,7 @@ def _iou_section(trials: pd.DataFrame) -> str:
 
     cells = {str(name): [cell(value, best[str(name)]) for value in values] for name, values in iou.items()}
     note = (
-        f"Mean over the n seeds. {NOTHING}: the class occurs in neither truth nor prediction. Bold: the best of the "
+        f"Mean over the n seeds. {NOTHING}: the class does not occur in the truth. Bold: the best of the "
         "class, the controls aside."
     )
     return _section("IoU by class", iou, cells, note, trials)
@@ -141,10 +141,13 @@ def _fid_section(trials: pd.DataFrame) -> str:
     for metric in FRECHET_METRICS:
         for suffix, header in (("_half", "at N/2"), ("", "at N"), ("_extrapolated", "extrapolated")):
             if (name := f"{metric.name}{suffix}") in fid:
-                cells[f"{metric.name} {header}"] = [f"<td>{_or_nothing(value, metric)}</td>" for value in fid[name]]
+                texts = [_or_nothing(value, metric) for value in fid[name]]
+                at_zero = suffix == "_extrapolated"
+                texts = ["≤ 0" if at_zero and v == 0 else text for v, text in zip(fid[name], texts, strict=True)]
+                cells[f"{metric.name} {header}"] = [f"<td>{text}</td>" for text in texts]
     note = (
         "Mean over the n seeds. Extrapolated: linearly in 1/N, from N/2 and N to infinitely many samples "
-        "(Chong & Forsyth 2020)."
+        "(Chong & Forsyth 2020); ≤ 0 where the line falls below zero, as no distance does: too few samples to tell."
     )
     return _section("FID and the number of samples", fid, cells, note, trials)
 

@@ -10,7 +10,7 @@ class Metric:
     """A figure of merit: its name in MLflow, its good direction and the decimals that its spread deserves.
 
     Args:
-        features: of a Frechet distance, the length of its features; from as many samples or fewer their covariance
+        features: of a Frechet distance, the length of its features; from as many images or fewer their covariance
             is singular. 0 for what is no Frechet distance.
     """
 

@@ -25,7 +25,7 @@ FINISHED = "FINISHED"
 
 TRIAL_COLUMNS = (
     *("variant", "kind", "seed", "position", "delta", "status", "error", "trial_key", "run_id"),
-    *("status_note", "git_commit", "git_dirty", "code", "accepted_code", "machine", "made_with"),
+    *("status_note", "git_commit", "git_dirty", "code", "accepted_code", "machine", "made_with", "remarks"),
 )
 PUBLISHED = "published_"  # before a metric's name: what the paper prints
 _REQUIRED_TAGS = ("variant", "seed", "kind", "position")

@@ -57,7 +57,7 @@ def paper() -> Config:
     return Config(
         data=Data(dataset="mnist", image_size=32),
         unet=PAPER_UNET,
-        diffusion=Diffusion(timesteps=1000, beta_schedule="linear"),
+        diffusion=Diffusion(timesteps=1000, beta_schedule="linear", beta_min=1e-4),
         training=_paper_training(epochs=50, images=60_000),
         sampling=Sampling(sampler="ddpm", sampling_steps=1000, sampling_repeats=3, samples=5000, batch_size=1000),
         fid=Fid(metrics=("fid", "kid", "fid_digits")),
@@ -74,7 +74,7 @@ def voc() -> Config:
     return Config(
         data=Data(dataset="voc", image_size=32),
         unet=PAPER_UNET,
-        diffusion=Diffusion(timesteps=1000, beta_schedule="linear"),
+        diffusion=Diffusion(timesteps=1000, beta_schedule="linear", beta_min=1e-4),
         training=_paper_training(epochs=1000, images=1464),
         # As many as there are held-out photographs to compare with, so the FID is a smoke value: say so.
         sampling=Sampling(sampler="ddpm", sampling_steps=1000, sampling_repeats=3, samples=700, batch_size=700),

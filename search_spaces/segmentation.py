@@ -61,8 +61,9 @@ def controls(baseline: Config) -> dict[str, Overrides]:
 
 def probes(baseline: Config, timesteps: Sequence[int]) -> dict[str, Overrides]:
     """A configuration for each (block, timestep) alone: together the map of where the information is."""
+    one: Overrides = {"segmentation.noise_levels": ()} if baseline.segmentation.noise_levels else {}
     return {
-        f"block{block}-t{t}": {"segmentation.blocks": (block,), "segmentation.timesteps": (t,)}
+        f"block{block}-t{t}": {"segmentation.blocks": (block,), "segmentation.timesteps": (t,), **one}
         for block in baseline.segmentation.blocks
         for t in timesteps
     }

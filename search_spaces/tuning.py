@@ -13,13 +13,17 @@ from trainables.config import Config, flatten
 
 Space = dict[str, BaseDistribution]
 TIMESTEPS = (10, 50, 150, 250, 400)
+NOISE_LEVELS = (6.0, 3.5, 1.3, 0.1, -1.4)  # log-SNR of about these timesteps in the linear schedule
 
 
 def segmentation(baseline: Config) -> Space:
     """The pixel classifier's settings and the features that it sees; the number of labelled images stays."""
+    noise, noises = "segmentation.timesteps", tuple[float, ...](TIMESTEPS)
+    if baseline.segmentation.noise_levels:
+        noise, noises = "segmentation.noise_levels", NOISE_LEVELS
     return {
         "segmentation.blocks": CategoricalDistribution(_subsets(baseline.segmentation.blocks)),
-        "segmentation.timesteps": CategoricalDistribution(_subsets(TIMESTEPS, most=3)),
+        noise: CategoricalDistribution(_subsets(noises, most=3)),
         "segmentation.learning_rate": FloatDistribution(2e-4, 2e-2, log=True),
         "segmentation.batch_size": CategoricalDistribution([64, 128, 256, 512]),
         "segmentation.hidden_channels": CategoricalDistribution(["[64, 32]", "[128, 32]", "[256, 128]"]),
@@ -60,7 +64,7 @@ def _range(distribution: BaseDistribution) -> str:
     return f"{distribution.low:g} to {distribution.high:g}{', evenly in its logarithm' if distribution.log else ''}"
 
 
-def _subsets(values: tuple[int, ...], most: int | None = None) -> list[str]:
+def _subsets(values: tuple[float, ...], most: int | None = None) -> list[str]:
     """Every choice of some of the values, in their order, the smaller choices first."""
     sizes = range(1, (most or len(values)) + 1)
     return [str(list(chosen)) for size in sizes for chosen in combinations(values, size)]

@@ -7,10 +7,12 @@ A config is frozen. A variant, `--set` and a YAML file change it by one language
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainables.contradictions import contradictions
 
 Overrides = Mapping[str, Any]
 
@@ -97,16 +99,24 @@ class Diffusion(Section):
 
     timesteps: int = Field(default=1000, ge=2)
     beta_schedule: Literal["linear", "cosine"] = "linear"
-    beta_start: float = Field(default=1e-4, gt=0, lt=1)  # linear schedule; also the cosine schedule's lower clip
-    beta_end: float = Field(default=0.02, gt=0, lt=1)  # linear schedule
+    beta_start: float = Field(default=1e-4, gt=0, lt=1)  # linear schedule, at 1000 timesteps
+    beta_end: float = Field(default=0.02, gt=0, lt=1)  # linear schedule, at 1000 timesteps
+    beta_scaling: Literal["by_timesteps", "none"] = "by_timesteps"  # linear schedule: times 1000 / timesteps
+    beta_min: float = Field(default=0.0, ge=0, lt=1)  # cosine schedule's lower clip; the ablation study's is 1e-4
     beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine schedule's upper clip
 
     @model_validator(mode="after")
     def _rises(self) -> Diffusion:
         if self.beta_start >= self.beta_end:
             raise ValueError(f"diffusion.beta_end must be above beta_start={self.beta_start}, but got {self.beta_end}")
-        if self.beta_start >= self.beta_max:
-            raise ValueError(f"diffusion.beta_max must be above beta_start={self.beta_start}, but got {self.beta_max}")
+        if self.beta_min >= self.beta_max:
+            raise ValueError(f"diffusion.beta_max must be above beta_min={self.beta_min}, but got {self.beta_max}")
+        scaled = self.beta_schedule == "linear" and self.beta_scaling == "by_timesteps"
+        if scaled and self.timesteps <= 1000 * self.beta_end:
+            raise ValueError(
+                f"diffusion.timesteps must be above {1000 * self.beta_end:g} where beta_end={self.beta_end} is scaled "
+                f"by 1000 / timesteps (beta_scaling), but got {self.timesteps}"
+            )
         return self
 
 
@@ -118,7 +128,9 @@ class Training(Section):
     learning_rate: float = Field(default=2e-4, gt=0)
     warmup_steps: int = Field(default=0, ge=0)
     final_learning_rate: float = Field(default=1.0, ge=0, le=1)  # factor that a cosine decay ends at; 1: constant
+    weight_decay: float = Field(default=0.01, ge=0)  # AdamW's, decoupled from the gradient
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)
+    ema_warmup: bool = True  # at most (1 + step) / (10 + step): a short memory while the weights still move fast
     grad_clip: float = Field(default=1.0, gt=0)  # norm
     precision: Literal["fp32", "bf16"] = "fp32"
 
@@ -147,6 +159,7 @@ class Segmentation(Section):
     features: Literal["unet", "pixels"] = "unet"  # pixels: raw values, the control
     blocks: tuple[int, ...] = Field(default=(6, 7, 8, 9), min_length=1)
     timesteps: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50, 150, 250), min_length=1)
+    noise_levels: tuple[float, ...] = ()  # log-SNR in nats, in place of timesteps: the same noise in every schedule
     label_images: int = Field(default=40, ge=1)
     validation_images: int = Field(default=20, ge=0)  # labelled, not trained on; only the loss on them is measured
     held_out_images: int = Field(default=500, ge=1)  # scored; the same for every seed
@@ -175,78 +188,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
-        for problem in _contradictions(self):
+        for problem in contradictions(self):
             raise ValueError(problem)
         return self
-
-
-def _contradictions(config: Config) -> Iterator[str]:
-    yield from _unet_contradictions(config) if config.pretrained is None else _pretrained_contradictions(config)
-    last = config.diffusion.timesteps - 1
-    for t in config.segmentation.timesteps:
-        if t > last:
-            yield f"segmentation.timesteps must be at most {last} (diffusion.timesteps - 1), but got {t}"
-    flat = flatten(config)
-    for name in _WITHOUT_REPETITION:
-        if len(set(flat[name])) < len(flat[name]):
-            yield f"{name} must not repeat a value, but got {list(flat[name])}"
-    if config.sampling.sampling_steps > config.diffusion.timesteps:
-        yield (
-            f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "
-            f"but got {config.sampling.sampling_steps}"
-        )
-
-
-_WITHOUT_REPETITION = (
-    "stages",
-    "unet.attention_resolutions",
-    "fid.metrics",
-    "segmentation.blocks",
-    "segmentation.timesteps",
-    "segmentation.miou_rules",
-)
-
-
-def _unet_contradictions(config: Config) -> Iterator[str]:
-    unet, size = config.unet, config.data.image_size
-    coarsest = 2 ** (unet.levels - 1)
-    if size % coarsest:
-        yield f"data.image_size must be a multiple of {coarsest}, for {unet.levels} unet.channel_mults, but got {size}"
-    widths = [unet.base_channels, *unet.level_channels]
-    for channels in widths:
-        if channels % unet.norm_groups:
-            yield f"unet.norm_groups must divide each of {widths}, but got {unet.norm_groups}"
-    resolutions = [size // 2**level for level in range(unet.levels)]
-    for resolution in unet.attention_resolutions:
-        if resolution not in resolutions:
-            yield f"unet.attention_resolutions must be among {resolutions}, but got {resolution}"
-        elif unet.level_channels[resolutions.index(resolution)] % unet.attention_heads:
-            channels = unet.level_channels[resolutions.index(resolution)]
-            heads = unet.attention_heads
-            yield f"unet.attention_heads must divide {channels}, the channels at {resolution}, but got {heads}"
-    for block in config.segmentation.blocks:
-        if block not in unet.up_blocks:
-            yield f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, but got {block}"
-
-
-def _pretrained_contradictions(config: Config) -> Iterator[str]:
-    assert config.pretrained is not None
-    if config.stages != ("segmentation",):
-        yield f"stages must be [segmentation] with a pretrained network, but got {list(config.stages)}"
-    coarsest = 2 ** (len(config.pretrained.channel_mult) - 1)
-    if config.data.image_size % coarsest:
-        yield f"data.image_size must be a multiple of {coarsest}, but got {config.data.image_size}"
-    heads, channels = config.pretrained.num_head_channels, config.pretrained.num_channels
-    if channels % heads:
-        yield f"pretrained.num_head_channels must divide {channels}, pretrained.num_channels, but got {heads}"
-    resolutions = [config.data.image_size // 2**level for level in range(len(config.pretrained.channel_mult))]
-    for resolution in config.pretrained.attention_resolutions:
-        if resolution not in resolutions:
-            yield f"pretrained.attention_resolutions must be among {resolutions}, but got {resolution}"
-    for block in config.segmentation.blocks:
-        if not 0 <= block < config.pretrained.output_blocks:
-            last = config.pretrained.output_blocks - 1
-            yield f"segmentation.blocks must be among the output blocks 0 to {last}, but got {block}"
 
 
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ It needs neither Ray nor MLflow: the orchestrator passes the records on, a noteb
 
 from __future__ import annotations
 
+import math
 import platform
 import random
 import time
@@ -23,6 +24,7 @@ from trainables.checkpoints import Checkpoints
 from trainables.claims import Claims
 from trainables.config import Config
 from trainables.data import load
+from trainables.finite import Diverged
 from trainables.inputs import NOWHERE, Inputs
 from trainables.progress import Making, Progress, Write
 from trainables.stages import BY_NAME, stage_keys, stage_source
@@ -67,7 +69,7 @@ def run_trial(
 
     Raises:
         DataError: the data, a checkpoint or a metric's network are not there or cannot be used.
-        Diverged: the training's loss is not finite.
+        Diverged: a loss, a weight, a sample, a feature or a metric is not finite.
         OSError: the store stayed full or away.
     """
     trial = Trial(config, store, torch.device(device), checkpoint_interval_s, inputs, gpus, keys)
@@ -182,6 +184,9 @@ class Trial:
         for stage, artefact in self.context.artefacts.items():
             if BY_NAME[stage].metrics(self.context.config):
                 metrics |= artefact.json(METRICS)
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise Diverged(f"diverged: {name} is {value}")
         times = {stage: artefact.facts["wall_time_s"] for stage, artefact in self.context.artefacts.items()}
         facts = [artefact.facts for artefact in self.context.artefacts.values()]
         return {

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainables.checkpoints import Checkpoints, State
+from trainables.checkpoints import Checkpoints, State, on_cpu
 from trainables.config import Config
 from trainables.diffusion.process import Process
 from trainables.diffusion.samplers import denoise, respaced
@@ -29,11 +29,13 @@ class Drawn:
         batches: each (size, C, H, W).
         frames: each (N, C, H, W), the noise first and the clean images last.
         timesteps: of the frames; -1 is the clean image.
+        begun: the batch that is being drawn: its `x_t`, the `steps` done, and the state `rng` of its random stream.
     """
 
     batches: list[NDArray[np.uint8]] = field(default_factory=list)
     frames: list[NDArray[np.uint8]] = field(default_factory=list)
     timesteps: list[int] = field(default_factory=list)
+    begun: State = field(default_factory=dict)
 
     def samples(self, repeats: int) -> NDArray[np.uint8]:
         """The sample sets, (repeats, samples, C, H, W)."""
@@ -48,13 +50,13 @@ class Drawn:
     def state(self) -> State:
         """All of it, for a checkpoint."""
         tensors = {name: [torch.from_numpy(a) for a in getattr(self, name)] for name in ("batches", "frames")}
-        return {**tensors, "timesteps": list(self.timesteps)}
+        return {**tensors, "timesteps": list(self.timesteps), "begun": on_cpu(self.begun)}
 
     @staticmethod
     def from_state(state: State) -> Drawn:
         """What another run had drawn."""
         arrays = {name: [tensor.numpy() for tensor in state[name]] for name in ("batches", "frames")}
-        return Drawn(timesteps=state["timesteps"], **arrays)
+        return Drawn(timesteps=state["timesteps"], begun=state.get("begun", {}), **arrays)
 
 
 class InParts(nn.Module):
@@ -81,7 +83,7 @@ def draw(
     Args:
         model: predicts eps.
         image_shape: (C, H, W).
-        checkpoints: where finished batches are saved now and then, and found again.
+        checkpoints: where what is drawn is saved now and then, and found again.
     """
     sampling = config.sampling
     process = Process(config.diffusion).to(device)
@@ -89,23 +91,31 @@ def draw(
     kept, total = _strip_timesteps(config), len(batches) * sampling.sampling_steps
     state = checkpoints.latest()
     drawn = Drawn.from_state(state) if state else Drawn()
-    calls = len(drawn.batches) * sampling.sampling_steps
-    yield Progress(calls, total)
+    yield Progress(_calls(drawn, sampling.sampling_steps), total)
     for repeat, batch, size in batches[len(drawn.batches) :]:
-        rng = generator(config.seed, "sampling", repeat, batch, device=device)
-        x_T = torch.randn((size, *image_shape), generator=rng, device=device)
-        x_T = x_t = x_T.contiguous(memory_format=torch.channels_last)
-        first = not drawn.batches
-        if first:
-            drawn.see(process.timesteps - 1, x_T)
-        for t, x_t in denoise(model, process, x_T, sampling, rng):
-            calls += 1
+        rng, first = generator(config.seed, "sampling", repeat, batch, device=device), not drawn.batches
+        if not drawn.begun:
+            x_T = torch.randn((size, *image_shape), generator=rng, device=device)
+            drawn.begun = {"x_t": x_T, "steps": 0, "rng": rng.get_state()}
+            if first:
+                drawn.see(process.timesteps - 1, x_T)
+        rng.set_state(drawn.begun["rng"])
+        x_t = drawn.begun["x_t"].to(device).contiguous(memory_format=torch.channels_last)
+        for t, x_s in denoise(model, process, x_t, sampling, rng, drawn.begun["steps"]):
+            drawn.begun = {"x_t": x_s, "steps": drawn.begun["steps"] + 1, "rng": rng.get_state()}
             if first and t in kept:
-                drawn.see(t, x_t)
+                drawn.see(t, x_s)
+            calls = _calls(drawn, sampling.sampling_steps)
             yield Progress(calls, total)
-        drawn.batches.append(to_uint8(x_t).cpu().numpy())
-        checkpoints.save_now_and_then(len(drawn.batches), drawn.state)
+            checkpoints.save_now_and_then(calls, drawn.state)
+        drawn.batches.append(to_uint8(drawn.begun["x_t"]).cpu().numpy())
+        drawn.begun = {}
     return drawn
+
+
+def _calls(drawn: Drawn, sampling_steps: int) -> int:
+    """How often the network has been called."""
+    return len(drawn.batches) * sampling_steps + int(drawn.begun.get("steps", 0))
 
 
 def _strip_timesteps(config: Config) -> set[int]:

@@ -10,19 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from trainables.checkpoints import Checkpoints, State, on_cpu
-from trainables.config import Config, Training
+from trainables.config import Config
 from trainables.diffusion.process import Process
+from trainables.finite import Diverged, check_weights
 from trainables.images import to_unit
 from trainables.progress import Progress
 from trainables.randomness import derived_seed, generator
+from trainables.training_rates import ema_decay, learning_rate
 from trainables.unet.unet import UNet
 
 LOGGED_POINTS = 200  # of the loss curve, at most
 HEARTBEAT_S = 2.0  # a progress record at least this often
-
-
-class Diverged(RuntimeError):
-    """The loss is no longer finite; another try would end the same."""
 
 
 def build(config: Config, image_channels: int, device: torch.device) -> UNet:
@@ -31,20 +29,6 @@ def build(config: Config, image_channels: int, device: torch.device) -> UNet:
         torch.manual_seed(derived_seed(config.seed, "init"))
         model = UNet(config.unet, image_channels, config.data.image_size)
     return model.to(device).to(memory_format=torch.channels_last)
-
-
-def learning_rate(training: Training, step: int) -> float:
-    """The learning rate of step `step` (0-based): linear warm-up, then a cosine to the final factor."""
-    if step < training.warmup_steps:
-        return training.learning_rate * (step + 1) / training.warmup_steps
-    done = (step - training.warmup_steps) / max(1, training.train_steps - training.warmup_steps)
-    final = training.final_learning_rate
-    return training.learning_rate * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
-
-
-def ema_decay(training: Training, step: int) -> float:
-    """The decay at `step`: short while the weights still move fast, `training.ema_decay` in the end."""
-    return min(training.ema_decay, (1 + step) / (10 + step))
 
 
 class Trainer:
@@ -66,7 +50,8 @@ class Trainer:
         self.ema = build(config, images.shape[1], self.device).requires_grad_(False).eval()
         self.process = Process(config.diffusion).to(self.device)
         fused = self.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.training.learning_rate, fused=fused)
+        rate, decay = self.training.learning_rate, self.training.weight_decay
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=decay, fused=fused)
         self.noise = generator(config.seed, "training noise", device=self.device)
         self.step = 0
         self.losses: list[tuple[int, float]] = []
@@ -79,7 +64,7 @@ class Trainer:
             checkpoints: where to save the state now and then, and to go on from if there is one.
 
         Raises:
-            Diverged: the loss is not finite.
+            Diverged: the loss or the weights are not finite.
         """
         if checkpoints and (state := checkpoints.latest()):
             self.load_state(state)
@@ -100,6 +85,9 @@ class Trainer:
                 yield Progress(self.step, steps)
             if checkpoints:
                 checkpoints.save_now_and_then(self.step, self.state)
+        # The last update comes after the last loss.
+        check_weights(self.model, f"after step {steps} the network")
+        check_weights(self.ema, f"after step {steps} the average")
 
     def state(self) -> State:
         """All that the next step depends on, as copies on the CPU."""

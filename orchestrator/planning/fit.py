@@ -7,13 +7,23 @@ from collections.abc import Mapping
 from orchestrator.errors import UsageError
 from orchestrator.planning.names import BASELINE
 from trainables.config import Config, ConfigError
+from trainables.contradictions import FEWEST_IMAGES, FEWEST_SAMPLES
 from trainables.data import About
+from trainables.diffusion.schedules import timesteps_at
 
 
-def check_fit(name: str, config: Config, facts: About, own: About) -> None:
+def fitted(config: Config, facts: About) -> Config:
+    """A control's config, with as many real images as there are where it asks for more."""
+    if config.sampling.source != "held_out" or config.sampling.samples <= facts.held_out_images:
+        return config
+    return config.model_copy(update={"sampling": config.sampling.model_copy(update={"samples": facts.held_out_images})})
+
+
+def check_fit(name: str, kind: str, config: Config, facts: About, own: About) -> None:
     """Passes if the config fits the study's data, and has no other.
 
     Args:
+        kind: "variant", "control" or "probe".
         facts: of the study's dataset.
         own: of the config's.
     """
@@ -22,7 +32,7 @@ def check_fit(name: str, config: Config, facts: About, own: About) -> None:
             raise ConfigError("a variant cannot change the dataset: its figures would not compare with the baseline's")
         _fits(config, facts)
     except ConfigError as error:
-        raise UsageError(str(error) if name == BASELINE else f"variant {name}: {error}") from None
+        raise UsageError(str(error) if name == BASELINE else f"{kind} {name}: {error}") from None
 
 
 def _fits(config: Config, facts: About) -> None:
@@ -38,11 +48,23 @@ def _fits(config: Config, facts: About) -> None:
             f"the labelled split of {dataset}, but got {segmentation.label_images} + {segmentation.validation_images} "
             "(--set segmentation.label_images=...)"
         )
-    if "fid" in config.stages and sampling.source == "held_out" and sampling.samples > facts.held_out_images:
-        raise ConfigError(
-            f"sampling.samples must be at most {facts.held_out_images}, the held-out images of {dataset}, "
-            f"but got {sampling.samples}"
-        )
+    if "fid" in config.stages and sampling.source == "held_out":
+        if sampling.samples > facts.held_out_images:
+            raise ConfigError(
+                f"sampling.samples must be at most {facts.held_out_images}, the held-out images of {dataset}, "
+                f"but got {sampling.samples}"
+            )
+        if sampling.samples < FEWEST_SAMPLES:
+            raise ConfigError(
+                f"{dataset} has {facts.held_out_images} held-out images, and fid needs {FEWEST_SAMPLES} at least"
+            )
+    if "fid" in config.stages and facts.train_images < FEWEST_IMAGES:
+        raise ConfigError(f"{dataset} has {facts.train_images} training images, and fid needs {FEWEST_IMAGES} at least")
+    if "segmentation" in config.stages and segmentation.features == "unet" and segmentation.noise_levels:
+        try:
+            timesteps_at(config.diffusion, segmentation.noise_levels)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
     if "fid" in config.stages and "fid_digits" in config.fid.metrics and facts.image_channels != 1:
         raise ConfigError(
             f"fid.metrics: fid_digits is for grey images, and {dataset} has {facts.image_channels} channels; "

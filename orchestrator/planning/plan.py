@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import UsageError
-from orchestrator.planning.fit import check_distinct, check_fit, check_used
+from orchestrator.planning.fit import check_distinct, check_fit, check_used, fitted
 from orchestrator.planning.names import BASELINE, check_variant_name
+from orchestrator.planning.remarks import remarks
 from orchestrator.planning.settings import Request, described
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
 from search_spaces.spaces import Space
-from trainables.config import Config, ConfigError, Overrides, apply, flatten
+from trainables.canonical import identified
+from trainables.config import Config, ConfigError, Overrides, apply
 from trainables.data import About, DataError, about
 from trainables.inputs import NOWHERE, Inputs
 from trainables.network_cost import network_cost
@@ -39,6 +41,7 @@ class Trial:
     flops: Mapping[str, float]  # by stage
     parameters: int | None  # None where there is no U-Net
     published: Mapping[str, float] = field(default_factory=dict)  # metric -> the report's figure
+    remarks: tuple[str, ...] = ()  # what a reader must know of it
 
     @property
     def name(self) -> str:
@@ -172,16 +175,19 @@ def build(request: Request, facts: About | None = None) -> Study:
     plan = draft(request)
     base, root = plan.baseline, request.inputs.data_root
     left_out, names, seen = list(plan.left_out), list[str](), dict[frozenset[tuple[str, str]], str]()
+    configs: dict[str, Config] = {}
     try:
         facts = facts or about(base.data, root)
         for name, config in plan.configs.items():
+            kind = plan.kinds[name]
+            configs[name] = config = fitted(config, facts) if kind == "control" else config
             try:
                 same = config.data.dataset == base.data.dataset  # its facts do not depend on the image size
-                check_fit(name, config, facts, facts if same else about(config.data, root))
-                if plan.kinds[name] == "variant":
+                check_fit(name, kind, config, facts, facts if same else about(config.data, root))
+                if kind == "variant":
                     check_used(name, stage_keys(config, facts), seen)
             except UsageError as error:
-                if plan.kinds[name] != "variant" or name in plan.asked:
+                if kind == "probe" or name in plan.asked:
                     raise
                 left_out.append(str(error))
             else:
@@ -189,14 +195,14 @@ def build(request: Request, facts: About | None = None) -> Study:
     except DataError as error:
         raise UsageError(str(error)) from None
     trials = [
-        _trial(n, plan.kinds[n], position, plan.deltas[n], apply(plan.configs[n], {"seed": seed}), facts)
+        _trial(n, plan.kinds[n], position, plan.deltas[n], apply(configs[n], {"seed": seed}), facts, base)
         for seed in _seeds(request.seeds)
         for position, n in enumerate(names)
     ]
     if not request.settings:  # with another baseline the report's figures would not compare
         trials = [replace(trial, published=_published(request, trial.variant)) for trial in trials]
     # What differs by --set is another study: their figures must not meet in one table.
-    identity = hashed([flatten(apply(base, {"seed": 0})), facts.fingerprint])[:6]
+    identity = hashed([identified(apply(base, {"seed": 0})), facts.fingerprint])[:6]
     prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
     name = request.name or f"{prefix}-{identity}"
     return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out))
@@ -226,9 +232,9 @@ def point(study: Study, overrides: Overrides, position: int) -> Trial:
         ConfigError: settings that contradict each other.
     """
     config = apply(study.baseline, overrides)
-    name = BASELINE if config == study.baseline else f"point-{hashed([flatten(config)])[:6]}"
+    name = BASELINE if config == study.baseline else f"point-{hashed([identified(config)])[:6]}"
     delta = {} if name == BASELINE else overrides
-    return study.resolved(_trial(name, "variant", position, delta, config, study.about))
+    return study.resolved(_trial(name, "variant", position, delta, config, study.about, study.baseline))
 
 
 def _published(request: Request, name: str) -> dict[str, float]:
@@ -282,7 +288,9 @@ def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
         raise UsageError(f"variant {name}: {error}") from None
 
 
-def _trial(name: str, kind: str, position: int, delta: Overrides, config: Config, facts: About) -> Trial:
+def _trial(
+    name: str, kind: str, position: int, delta: Overrides, config: Config, facts: About, baseline: Config
+) -> Trial:
     stages = stage_keys(config, facts)
     has_network = "ddpm" in stages or (config.pretrained is not None and config.segmentation.features == "unet")
     return Trial(
@@ -295,4 +303,5 @@ def _trial(name: str, kind: str, position: int, delta: Overrides, config: Config
         stages=stages,
         flops=stage_flops(config, facts),
         parameters=network_cost(config, facts).parameters if has_network else None,
+        remarks=tuple(remarks(config, baseline)),
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from orchestrator.errors import UsageError
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
+from orchestrator.preflight.masks import check_masks
 from trainables import data
+from trainables.config import Data
 from trainables.data import DataError
 
 IMAGE_CHANNELS = 3  # of every published guided-diffusion model
@@ -48,13 +51,23 @@ def looked_at(request: Request, build: Callable[[Request, data.About], plan.Stud
         UsageError: a request that cannot be; data or networks that cannot be used.
     """
     plan.draft(request)  # a word that is wrong is told before the data are read
-    study = build(request, look_at_data(request))
+    facts, arrays = look_at_data(request)
+    study = build(request, facts)
+    sizes = {study.baseline.data: arrays}
+    check_masks(study, lambda wanted: _read(sizes, wanted, request.inputs.data_root))
     look_at_networks(study)
     return study
 
 
-def look_at_data(request: Request) -> data.About:
-    """The facts of the data, each file of which can be read; downloads them first if they are not there and can be had.
+def _read(known: dict[Data, data.Arrays], wanted: Data, root: Path | None) -> data.Arrays:
+    """The arrays at another size than the baseline's, which are read once."""
+    if wanted not in known:
+        known[wanted] = data.read(wanted, root)[1]
+    return known[wanted]
+
+
+def look_at_data(request: Request) -> tuple[data.About, data.Arrays]:
+    """The facts of the data and the data, each file of which can be read; downloaded first where that can be.
 
     Raises:
         UsageError: all that is wrong with the data, file by file.
@@ -65,7 +78,7 @@ def look_at_data(request: Request) -> data.About:
         facts, found = data.read(baseline.data, root)
         if "segmentation" in baseline.stages:
             _refuse_one_class(found.label_masks.tobytes(), facts)
-        return facts
+        return facts, found
     except DataError as error:
         raise UsageError(str(error)) from None
 

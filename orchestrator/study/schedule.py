@@ -15,13 +15,14 @@ from ray import tune
 from ray.exceptions import RayActorError, WorkerCrashedError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
+from ray.tune.trainable.function_trainable import wrap_function
 
 from orchestrator import signals
 from orchestrator.cluster.connection import placement
 from orchestrator.cluster.resources import Limits
 from orchestrator.planning.plan import Trial
 from orchestrator.study.session_config import Events, SessionConfig
-from orchestrator.study.worker import point_of, run_spec
+from orchestrator.study.worker import answer_sigterm, point_of, run_spec
 from trainables.config import Config
 
 
@@ -77,7 +78,7 @@ def _fit(
     scratch = Path(tempfile.mkdtemp(prefix=".tune-", dir=folder))
     try:
         tuner = tune.Tuner(
-            tune.with_resources(run_spec, placement(session_config.resources)),
+            tune.with_resources(TrialWorker, placement(session_config.resources)),
             param_space=param_space,
             tune_config=how,
             run_config=tune.RunConfig(
@@ -96,6 +97,15 @@ def _fit(
 def _how(session_config: SessionConfig) -> dict[str, Any]:
     # Importing torch takes longer than a short trial; a worker that has it takes the next one.
     return {"reuse_actors": True, "max_concurrent_trials": session_config.resources.max_concurrent or None}
+
+
+class TrialWorker(wrap_function(run_spec, name="trial")):  # type: ignore[misc]
+    """A trial in a Ray worker, which answers SIGTERM."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Called by Tune in the worker's main thread, the one that may listen; the trial has another."""
+        answer_sigterm()
+        super().setup(config)
 
 
 class _Listener(tune.Callback):
@@ -123,7 +133,7 @@ class _Listener(tune.Callback):
         ours = self._ours(trial)
         self.heard[ours.name] = time.monotonic()
         if "error" in result:
-            self.events.failed(ours, result["error"])
+            self.events.failed(ours, result["error"], result["lasting"])
         elif "stage" in result:
             self.events.recorded(ours, result)
 
@@ -133,7 +143,7 @@ class _Listener(tune.Callback):
         stalled = silent_s >= self.limits.stall_limit_s
         why = f"stalled: no record for {self.limits.stall_limit_s:g} s" if stalled else _loss(trial)
         attempts = self.attempts[ours.name]
-        self.events.failed(ours, f"{why}; {attempts} attempts" if attempts > 1 else why)
+        self.events.failed(ours, f"{why}; {attempts} attempts" if attempts > 1 else why, False)
 
     def _ours(self, trial: TuneTrial) -> Trial:
         return self.trial_of(trial.config)

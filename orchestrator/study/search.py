@@ -31,7 +31,6 @@ from orchestrator.study.study import claimed, show
 from orchestrator.tracking.writer import MLflowWriter
 from search_spaces.tuning import Space, decoded, encoded
 from trainables.randomness import derived_seed
-from trainables.stages import code_of
 
 SHOWN = 10  # of the best points
 
@@ -92,8 +91,8 @@ def _memory(study: Study, space: Space, locations: Locations) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     uri = f"sqlite:///{locations.study(study.name) / 'optuna.db'}"
     storage = optuna.storages.RDBStorage(uri)
-    # Code is part of what a point is: those that other code has measured must not choose the next ones.
-    name = f"{study.name}-{code_of(study.stages(study.baseline)['segmentation'])}"
+    # Code and the metric's definition are part of what a point is: those of others must not choose the next ones.
+    name = f"{study.name}-{study.stages(study.baseline)['segmentation']}"
     memory = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     first = encoded(study.baseline, space)
     if not memory.trials and first is not None:

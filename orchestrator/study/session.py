@@ -39,6 +39,7 @@ class Session:
         self.trials = list(study.trials)
         self.results: dict[str, Mapping[str, Any]] = {}
         self.failures: dict[str, str] = {}
+        self.lasting: list[str] = []  # of those that failed, those that would fail again
         self.to_run: list[Trial] = list(study.trials)
         self._demand: Callable[[int], None] = _no_demand
 
@@ -151,10 +152,18 @@ class Session:
                 "no table: MLflow lacks records; what is done is in the store, and the same command sends it"
             )
         if not self.all_done:
-            self.board.line(f"{len(self.results)} of {len(self.trials)} trials are done; the same command goes on")
+            self.board.line(self._left())
         if interrupted:
             return INTERRUPTED
         return OK if self.all_done and taken and not self.writer.errors else FAILED
+
+    def _left(self) -> str:
+        done = f"{len(self.results)} of {len(self.trials)} trials are done"
+        again = f"{', '.join(self.lasting)} would fail again the same way: change what the error says"
+        if not self.lasting:
+            return f"{done}; the same command goes on"
+        others = len(self.trials) - len(self.results) - len(self.lasting)
+        return f"{done}; the same command goes on with {others}; {again}" if others else f"{done}; {again}"
 
     def _waited_for_mlflow(self) -> bool:
         """Whether MLflow has taken every record after all."""
@@ -176,9 +185,10 @@ class Session:
             self.board.line(f"{trial.name}: {record['note']}")
         self.board.advanced(trial, record["stage"], record["step"], record["steps"], record["metrics"])
 
-    def failed(self, trial: Trial, error: str) -> None:
-        """The trial has failed for good."""
+    def failed(self, trial: Trial, error: str, lasting: bool) -> None:
+        """The trial has failed for good; `lasting`: it would fail the same way again."""
         self.failures[trial.name] = error
+        self.lasting += [trial.name] if lasting else []
         self._demand(self._unended)
         self.writer.fail(trial, error)
         self.board.ended(trial, "FAILED", error)
@@ -207,7 +217,7 @@ class Session:
 
     def _unfinished(self, trial: Trial, interrupted: bool) -> None:
         if not interrupted:
-            self.failed(trial, "the worker ended without a result")
+            self.failed(trial, "the worker ended without a result", lasting=False)
         elif self.board.states[trial.name].started is not None:
             self.writer.kill(trial)
             self.board.ended(trial, "stopped", "interrupted")

@@ -17,7 +17,7 @@ class Events:
 
     started: Callable[[Trial, int], None]  # with the number of the attempt, from 1
     recorded: Callable[[Trial, Mapping[str, Any]], None]
-    failed: Callable[[Trial, str], None]
+    failed: Callable[[Trial, str, bool], None]  # with whether the same command would fail the same way
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,18 @@ import contextlib
 import ctypes
 import faulthandler
 import gc
+import os
+import signal
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 REPORT_INTERVAL_S = 1.0  # for records that only show that the trial lives
+LEAVING_S = 10.0  # that a last checkpoint may take
 ARM_INTERVAL_S = 0.1  # the stall timer is a thread: not one for each of a thousand records a second
 
 
@@ -34,10 +38,32 @@ def run_spec(tune_config: dict[str, Any]) -> None:
         _run(spec, tune.report)
     except Exception as error:
         traceback.print_exc()
-        tune.report({"stage": "failed", "error": _one_line(error), "traceback": traceback.format_exc()})
+        said = {"error": _one_line(error), "traceback": traceback.format_exc(), "lasting": lasting(error)}
+        tune.report({"stage": "failed", **said})
     finally:
         faulthandler.cancel_dump_traceback_later()
         release_memory()
+
+
+def answer_sigterm() -> None:
+    """From now on SIGTERM, a spot machine's notice, is answered with a last checkpoint before this process goes."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        from trainables.checkpoints import Checkpoints  # only now: it imports torch
+
+        Checkpoints.save_before_leaving(LEAVING_S)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def lasting(error: Exception) -> bool:
+    """Whether the same command would fail the same way: not where a disk, a network or memory is short."""
+    import torch
+
+    return not isinstance(error, OSError | MemoryError | torch.OutOfMemoryError)
 
 
 def point_of(tune_config: Mapping[str, Any]) -> dict[str, Any]:

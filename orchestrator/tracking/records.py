@@ -11,7 +11,8 @@ from orchestrator.planning.plan import Trial
 
 def place(trial: Trial) -> dict[str, str]:
     """Where its variant stands in the table, and what it says there; the same for all seeds."""
-    return {"kind": trial.kind, "position": str(trial.position), "delta": trial.delta}
+    about = {"kind": trial.kind, "position": str(trial.position), "delta": trial.delta}
+    return about | {"remarks": "; ".join(trial.remarks)}
 
 
 def param(value: object) -> str:

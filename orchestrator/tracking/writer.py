@@ -22,6 +22,7 @@ from orchestrator.tracking.backend import create_database, is_transient, prove_f
 from orchestrator.tracking.records import final_metrics, param, place
 from orchestrator.tracking.revision import revision
 from orchestrator.tracking.runs_table import VIEW, saved_view
+from trainables.canonical import identified
 from trainables.config import flatten
 from trainables.stages import whole_code
 from trainables.store import hashed
@@ -301,4 +302,4 @@ class MLflowWriter:
 
 
 def _identity(study: Study) -> str:
-    return hashed([flatten(study.baseline), study.about.fingerprint])
+    return hashed([identified(study.baseline), study.about.fingerprint])

@@ -32,7 +32,7 @@ PACKAGES = {
     "psycopg": "psycopg[binary]", "s3fs": "s3fs",
 }  # fmt: skip
 RAYLET = "raylet --raylet_socket"
-TRIAL = "ray::ImplicitFunc"
+TRIAL = "ray::TrialWorker"
 WELL_BEGUN = 150  # steps; by then there is a checkpoint
 LAPTOP_CUT_S = 20
 MLFLOW = "http://127.0.0.1:5000"

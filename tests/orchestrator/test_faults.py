@@ -67,10 +67,10 @@ def test_workers_killed_at_random_times(command, undisturbed):
         mine = command(number)
         process = mine.start("--max-retries", "50")
         for _ in range(3):
-            if not came(lambda mine=mine: mine.processes("ray::ImplicitFunc.train"), "a worker", process, mine):
+            if not came(lambda mine=mine: mine.processes("ray::TrialWorker.train"), "a worker", process, mine):
                 break
             time.sleep(rng.uniform(0.1, 3.0))
-            kills += kill_some(mine.processes("ray::ImplicitFunc.train"), rng)
+            kills += kill_some(mine.processes("ray::TrialWorker.train"), rng)
         assert process.wait(240) == 0, mine.text()
         assert_as_undisturbed(mine, undisturbed)
     assert kills >= ROUNDS

@@ -9,6 +9,7 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,10 +18,14 @@ from trainables import pipeline
 from trainables.checkpoints import STATE, Checkpoints
 from trainables.config import Config, apply
 from trainables.data import load
+from trainables.evaluation import pixel_classifier
+from trainables.evaluation.features import FeatureMaps
+from trainables.evaluation.pixel_classifier import Labelled
 from trainables.pipeline import run_trial
+from trainables.sampling import draw
 from trainables.stages import stage_keys
 from trainables.store import Store, checkpoint_folder
-from trainables.training import Trainer
+from trainables.training import Trainer, build
 
 EXACT = {"ddpm": "ema.safetensors", "samples": "samples.npy", "fid": "metrics.json", "segmentation": "metrics.json"}
 
@@ -59,6 +64,58 @@ def test_a_trial_given_up_in_any_stage_ends_as_an_undisturbed_one(stage, records
     *_, last = run_trial(config, Store(tmp_path), checkpoint_interval_s=0)
     assert last.result["metrics"] == undisturbed[1]
     assert contents(tmp_path, config) == undisturbed[0]
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4, 5])
+def test_a_batch_of_samples_goes_on_in_its_middle(calls, config, tmp_path):
+    # Of the ancestral sampler each step draws: the random stream must go on too.
+    config = apply(config, {"sampling.sampler": "ddpm", "sampling.sampling_steps": 3, "sampling.samples": 30})
+    model, shape, cpu = build(config, 1, torch.device("cpu")).eval(), torch.Size((1, 16, 16)), torch.device("cpu")
+    never, often = (Checkpoints(Store(tmp_path), "samples", key, s) for key, s in (("never", 1e9), ("often", 0)))
+    whole = finished(draw(config, model, shape, cpu, never))
+    half = draw(config, model, shape, cpu, often)
+    while next(half).step < calls + 1:
+        pass
+    half.close()
+    often.wait()
+    rest = draw(config, model, shape, cpu, often)
+    assert next(rest).step == calls
+    again = finished(rest)
+    assert np.array_equal(again.samples(2), whole.samples(2))
+    assert np.array_equal(again.frames, whole.frames)
+    assert again.timesteps == whole.timesteps
+
+
+def stopped():
+    raise InterruptedError
+
+
+def finished(making):
+    while True:
+        try:
+            next(making)
+        except StopIteration as end:
+            return end.value
+
+
+@pytest.mark.parametrize("batches", [1, 7, 8, 9])
+def test_an_epoch_of_the_classifier_goes_on_in_its_middle(batches, config, tmp_path):
+    maps = FeatureMaps([torch.randn(4, 8, 8, 5, generator=torch.Generator().manual_seed(0))], 16)
+    labelled = Labelled(maps, torch.arange(4 * 256).reshape(4, 16, 16) % 3, 255)
+    settings = config.segmentation.model_copy(update={"batch_size": 128, "epochs": 2})
+    straight, halved, resumed = (pixel_classifier.Trainer(labelled, None, 3, settings, 0) for _ in range(3))
+    assert straight.batches == 8
+    finished(straight.run())
+    checkpoints = Checkpoints(Store(tmp_path), "segmentation", "key", 0)
+    running, train_step = halved.run(checkpoints), halved._train_step
+    halved._train_step = lambda x, y: train_step(x, y) if halved.step <= batches else stopped()
+    with pytest.raises(InterruptedError):
+        finished(running)
+    checkpoints.wait()
+    going_on = resumed.run(Checkpoints(Store(tmp_path), "segmentation", "key", 1e9))
+    assert next(going_on).step == resumed.step > 0
+    finished(going_on)
+    assert same(straight.state(), resumed.state())
 
 
 def test_training_goes_on_from_the_checkpoint_and_not_from_the_start(config, tmp_path):
@@ -106,7 +163,11 @@ def test_a_process_killed_at_a_random_time_loses_nothing(killed_after_s, config,
 import torch
 torch.set_num_threads(1)
 from trainables.config import Config
+from trainables.evaluation import pixel_classifier
+from trainables.evaluation.features import FeatureMaps
+from trainables.evaluation.pixel_classifier import Labelled
 from trainables.pipeline import run_trial
+from trainables.sampling import draw
 from trainables.store import Store
 print("ready", flush=True)
 for _ in run_trial(Config.model_validate_json({config.model_dump_json()!r}), Store({str(tmp_path)!r}), "cpu", 0):

@@ -24,7 +24,7 @@ class Process(nn.Module):
 
     def __init__(self, diffusion: Diffusion) -> None:
         super().__init__()
-        variances = betas(diffusion)
+        variances = torch.from_numpy(betas(diffusion))
         alphas_cumprod = torch.cumprod(1 - variances, 0)
         self.register_buffer("betas", variances)
         self.register_buffer("alphas_cumprod", alphas_cumprod)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from trainables.config import Sampling
 from trainables.diffusion.process import Process
+from trainables.finite import Diverged
 
 ETA = {"ddim": 0.0, "ddpm": 1.0}
 
@@ -54,19 +55,25 @@ def p_sample(process: Process, x_t: Tensor, eps: Tensor, t: int, s: int, eta: fl
 
 @torch.no_grad()
 def denoise(
-    model: nn.Module, process: Process, x_T: Tensor, sampling: Sampling, generator: torch.Generator
+    model: nn.Module, process: Process, x_t: Tensor, sampling: Sampling, generator: torch.Generator, done: int = 0
 ) -> Iterator[tuple[int, Tensor]]:
-    """The pairs (s, x_s) from the first step's result to (-1, the clean images in [-1, 1], (B, C, H, W)).
+    """The pairs (s, x_s) from the next step's result to (-1, the clean images in [-1, 1], (B, C, H, W)).
 
     Args:
         model: predicts eps from (x_t, t).
-        x_T: standard normal noise, (B, C, H, W).
-        generator: gives the steps' noise, on x_T's device.
+        x_t: standard normal noise, or what `done` steps have made of it, (B, C, H, W).
+        generator: gives the steps' noise, on x_t's device.
+
+    Raises:
+        Diverged: the model's output was not finite.
     """
     visited = respaced(process.timesteps, sampling.sampling_steps)
-    eta, x_t = ETA[sampling.sampler], x_T
-    for t, s in zip(visited, [*visited[1:], -1], strict=True):
+    eta, finite = ETA[sampling.sampler], torch.tensor(True, device=x_t.device)
+    for t, s in list(zip(visited, [*visited[1:], -1], strict=True))[done:]:
         eps = model(x_t, torch.full((len(x_t),), t, device=x_t.device)).float()
+        finite &= torch.isfinite(eps).all()  # the clip of x_0 would hide it; a GPU is asked once, at the end
         z = torch.randn(x_t.shape, generator=generator, device=x_t.device) if eta else None
         x_t = p_sample(process, x_t, eps, t, s, eta, z)
+        if s < 0 and not bool(finite):
+            raise Diverged("diverged: the network's output is not finite while sampling")
         yield s, x_t

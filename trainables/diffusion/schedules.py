@@ -3,50 +3,99 @@
     q(x_t | x_{t-1}) = N(sqrt(1 - betas[t]) x_{t-1}, betas[t] I)
     alphas_cumprod[t] = prod_{s <= t} (1 - betas[s])
 
-Everything is computed in float64: at T = 1000 float32 loses the last digits of alphas_cumprod.
+Everything is computed in float64: at T = 1000 float32 loses the last digits of alphas_cumprod. Imports no torch, so
+that a plan can say what a schedule does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from trainables.config import Diffusion
 
+Array = NDArray[np.float64]
 
-def betas(diffusion: Diffusion) -> Tensor:
-    """The variances that `diffusion` asks for, (T,) float64 in (0, 1)."""
+REFERENCE_TIMESTEPS = 1000  # that the linear schedule's ends are given for
+
+
+def betas(diffusion: Diffusion) -> Array:
+    """The variances that `diffusion` asks for, (T,) in (0, 1)."""
     return SCHEDULES[diffusion.beta_schedule](diffusion)
 
 
-def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
+def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Array:
     """Betas that rise linearly from `beta_start` to `beta_end`, (timesteps,).
 
     Source: Ho et al. 2020 (arXiv:2006.11239), section 4.
     """
-    return torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64)
+    return np.linspace(beta_start, beta_end, timesteps)
 
 
-def cosine_betas(timesteps: int, beta_min: float = 1e-4, beta_max: float = 0.999, offset: float = 0.008) -> Tensor:
+def cosine_betas(timesteps: int, beta_min: float = 0.0, beta_max: float = 0.999, offset: float = 0.008) -> Array:
     """Betas whose alphas_cumprod falls as a squared cosine, clipped at both ends, (timesteps,).
 
-    Source: Nichol & Dhariwal 2021 (arXiv:2102.09672), equation 17. They clip above only; the lower clip, which the
-    ablation study describes, keeps the first steps from adding almost no noise.
+    Source: Nichol & Dhariwal 2021 (arXiv:2102.09672), equation 17. They clip above only. The ablation study also clips
+    below, at 1e-4, which keeps the first steps from adding almost no noise; the more timesteps, the more steps that is.
     """
-    t = torch.linspace(0, 1, timesteps + 1, dtype=torch.float64)
-    alphas_cumprod = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
-    return (1 - alphas_cumprod[1:] / alphas_cumprod[:-1]).clamp(beta_min, beta_max)
+    t = np.linspace(0, 1, timesteps + 1)
+    alphas_cumprod = np.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+    return np.clip(1 - alphas_cumprod[1:] / alphas_cumprod[:-1], beta_min, beta_max)
 
 
-def _linear(diffusion: Diffusion) -> Tensor:
-    return linear_betas(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end)
+def _linear(diffusion: Diffusion) -> Array:
+    """Ends that are scaled by 1000 / T add up to the same noise whatever T is.
+
+    Source: Nichol & Dhariwal 2021, section 4, as their code has it for other T.
+    """
+    scale = REFERENCE_TIMESTEPS / diffusion.timesteps if diffusion.beta_scaling == "by_timesteps" else 1.0
+    return linear_betas(diffusion.timesteps, scale * diffusion.beta_start, scale * diffusion.beta_end)
 
 
-def _cosine(diffusion: Diffusion) -> Tensor:
-    return cosine_betas(diffusion.timesteps, diffusion.beta_start, diffusion.beta_max)
+def _cosine(diffusion: Diffusion) -> Array:
+    return cosine_betas(diffusion.timesteps, diffusion.beta_min, diffusion.beta_max)
 
 
-SCHEDULES: dict[str, Callable[[Diffusion], Tensor]] = {"linear": _linear, "cosine": _cosine}
+SCHEDULES: dict[str, Callable[[Diffusion], Array]] = {"linear": _linear, "cosine": _cosine}
+
+
+def terminal_signal(diffusion: Diffusion) -> float:
+    """sqrt(alphas_cumprod[T-1]), in (0, 1): what is left of the image where sampling begins, from noise alone.
+
+    Source: Lin et al. 2024 (arXiv:2305.08891), section 3.1.
+    """
+    return float(np.sqrt(np.prod(1 - betas(diffusion))))
+
+
+def log_snr(diffusion: Diffusion) -> Array:
+    """log(alphas_cumprod / (1 - alphas_cumprod)) in nats, (T,), falling.
+
+    Source: Kingma et al. 2021 (arXiv:2107.00630), section 3.1.
+    """
+    alphas_cumprod = np.cumprod(1 - betas(diffusion))
+    found: Array = np.log(alphas_cumprod / (1 - alphas_cumprod))
+    return found
+
+
+def timesteps_at(diffusion: Diffusion, noise_levels: Sequence[float]) -> tuple[int, ...]:
+    """The timesteps whose log-SNR is nearest to each of `noise_levels`.
+
+    Raises:
+        ValueError: a level that the schedule does not reach, or two that are one timestep.
+    """
+    levels = log_snr(diffusion)
+    for level in noise_levels:
+        if not levels[-1] <= level <= levels[0]:
+            raise ValueError(
+                f"segmentation.noise_levels must be from {levels[-1]:.3g} to {levels[0]:.3g}, the log-SNR of this "
+                f"schedule, but got {level:g}"
+            )
+    found = tuple(int(np.abs(levels - level).argmin()) for level in noise_levels)
+    if len(set(found)) < len(found):
+        raise ValueError(
+            f"segmentation.noise_levels must be of different timesteps, but {list(noise_levels)} are {list(found)}"
+        )
+    return found

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainables.diffusion.process import Process
+from trainables.finite import check_finite
 from trainables.images import to_unit
 from trainables.randomness import generator
 
@@ -121,7 +122,11 @@ class DecoderOutputs:
 
     @torch.no_grad()
     def batches(self, images: Tensor) -> Iterator[FeatureMaps]:
-        """The feature maps of uint8 images (N, C, H, W), some images at a time."""
+        """The feature maps of uint8 images (N, C, H, W), some images at a time.
+
+        Raises:
+            Diverged: the network's outputs are not finite.
+        """
         noise = generator(self.seed, "feature noise", device=images.device)
         eps = torch.randn((1, *images.shape[1:]), generator=noise, device=images.device)
         for batch in images.split(max(1, _batch(images) // self.parts)):
@@ -130,6 +135,7 @@ class DecoderOutputs:
                 steps = torch.full((len(x_0),), t, device=x_0.device)
                 outputs = self.network.features(self.process.q_sample(x_0, steps, eps), steps, self.blocks)
                 maps += [outputs[block].float().permute(0, 2, 3, 1).contiguous() for block in self.blocks]
+            check_finite(maps, "the network's features are")
             yield FeatureMaps(maps, images.shape[-1])
 
 

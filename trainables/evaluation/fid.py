@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from trainables.evaluation.frechet import Moments, extrapolated, frechet_distanc
 from trainables.images import to_unit
 
 BATCH = 500  # images in one round
+EXTRAPOLATED = "_extrapolated"
 NETWORKS = {"fid_digits": "digits", "fid": "inception", "kid": "inception"}
 
 Features = NDArray[np.float64]
@@ -57,6 +58,11 @@ class Reference:
 
     moments: dict[str, Moments]
     features: dict[str, Features] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """How many real images it is made from."""
+        return next(iter(self.moments.values())).n
 
     @staticmethod
     def of(features: dict[str, Features], metrics: Iterable[str]) -> Reference:
@@ -102,8 +108,23 @@ def distances(
         whole = frechet_distance(moments(samples), real)
         halves = [frechet_distance(moments(half), real) for half in np.array_split(samples, 2)]
         half = float(np.mean(halves))
-        found |= {metric: whole, f"{metric}_half": half, f"{metric}_extrapolated": extrapolated(whole, half)}
+        found |= {metric: whole, f"{metric}_half": half, f"{metric}{EXTRAPOLATED}": extrapolated(whole, half)}
     return found
+
+
+def averaged(repeats: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The metrics of a model, means over its sample sets, and the spread of each as `<metric>_repeats_sd`.
+
+    Sets of one model are no replicates: their spread is the sampling's alone. An extrapolation that falls below zero is
+    told as 0, as no distance is less. One set has no spread.
+    """
+    values = {name: [repeat[name] for repeat in repeats] for name in repeats[0]}
+    means = {name: float(np.mean(v)) for name, v in values.items()}
+    means = {name: max(0.0, v) if name.endswith(EXTRAPOLATED) else v for name, v in means.items()}
+    if len(repeats) < 2:
+        return means
+    measured = [name for name in values if name in NETWORKS]
+    return means | {f"{name}_repeats_sd": float(np.std(values[name], ddof=1)) for name in measured}
 
 
 def _digits(device: torch.device) -> Extractor:

@@ -67,7 +67,8 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     eigenvalues = torch.linalg.eigvalsh(torch.from_numpy(product @ product.T))
     root = float(eigenvalues.clamp(min=0).sqrt().sum())
     offset = a.mean - b.mean
-    return float(offset @ offset + np.trace(a.covariance) + np.trace(b.covariance) - 2 * root)
+    distance = float(offset @ offset + np.trace(a.covariance) + np.trace(b.covariance) - 2 * root)
+    return max(0.0, distance)  # below zero is what rounding leaves of it
 
 
 def _factor(covariance: Array) -> Array:
@@ -125,7 +126,7 @@ def _kernel(x: Array, y: Array) -> Array:
 
 
 def extrapolated(value_n: float, value_half: float) -> float:
-    """The value for infinitely many images, from those for N and N/2 images: linear in 1/N.
+    """The value for infinitely many images, from those for N and N/2 images: linear in 1/N; it may fall below zero.
 
     Source: Chong & Forsyth 2020 (arXiv:1911.07023).
     """

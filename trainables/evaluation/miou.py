@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Scores:
-    """What the counts say. `iou` has None for a class that neither truth nor prediction holds, or that has no score."""
+    """What the counts say. `iou` has None for a class that the truth does not hold, or that has no score."""
 
     miou: float
     pixel_accuracy: float
@@ -33,7 +33,10 @@ def confusion(truth: Tensor, predicted: Tensor, classes: int, ignore_index: int)
 
 
 def scores(counts: Tensor, unscored: Collection[int] = ()) -> Scores:
-    """MIoU over the classes that occur, the pixel accuracy, and each class's IoU; void pixels count nowhere.
+    """MIoU over the classes that the truth holds, the pixel accuracy, and each class's IoU; void pixels count nowhere.
+
+    What is averaged over follows from the images alone, so it is the same for every variant. A pixel that is given a
+    class that the truth does not hold still counts against the class that it is of.
 
     Args:
         counts: as `confusion` gives them, (classes + 1, classes).
@@ -42,14 +45,14 @@ def scores(counts: Tensor, unscored: Collection[int] = ()) -> Scores:
     Raises:
         ValueError: every pixel is void.
 
-    Source: Everingham et al. 2010 (The PASCAL VOC Challenge), section 4.1.3; classes absent from both sides are
-    left out of the mean rather than counted as 0.
+    Source: Everingham et al. 2010 (The PASCAL VOC Challenge), section 4.1.3.
     """
     scored = counts[:-1].clone()
     scored[list(unscored)] = 0
     if not int(scored.sum()):
         raise ValueError("no pixel to score: every one of them is ignored")
-    iou = [value if k not in unscored else None for k, value in enumerate(_iou(scored, scored.sum(0)))]
+    occurs = scored.sum(1).tolist()
+    iou = [value if n else None for n, value in zip(occurs, _iou(scored, scored.sum(0)), strict=True)]
     present = [value for value in iou if value is not None]
     accuracy = int(scored.diag().sum()) / int(scored.sum())
     return Scores(sum(present) / len(present), accuracy, tuple(iou))

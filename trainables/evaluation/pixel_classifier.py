@@ -7,6 +7,7 @@ Source: Zhang et al. 2021 (DatasetGAN, arXiv:2104.06490), section 3.1, as used b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from trainables.checkpoints import Checkpoints, State, on_cpu
 from trainables.config import Segmentation
 from trainables.evaluation.features import FeatureMaps
+from trainables.finite import Diverged, check_finite, check_weights
 from trainables.progress import Progress
 from trainables.randomness import derived_seed, generator
 
@@ -57,7 +59,11 @@ class Ensemble(nn.Module):
 
     @torch.no_grad()
     def predict(self, maps: FeatureMaps, image: int) -> Prediction:
-        """What the members say of one image. No more of them at once than memory is meant for."""
+        """What the members say of one image. No more of them at once than memory is meant for.
+
+        Raises:
+            Diverged: their outputs are not finite.
+        """
         self.eval()
         size, hidden = maps.image_size, self.weights[0].shape[2]
         at_once = max(1, PREDICT_VALUES // (hidden * size**2))
@@ -71,6 +77,7 @@ class Ensemble(nn.Module):
             probabilities += log_p.exp().sum(0) / self.members
             entropy += -(log_p.exp() * log_p).sum((0, 2)) / self.members
         divergence = -torch.special.xlogy(probabilities, probabilities).sum(-1) - entropy
+        check_finite([divergence], "the pixel classifier's outputs are")
         classes = vote(torch.cat(votes).reshape(-1, size, size), self.classes)
         return Prediction(classes, divergence.clamp(min=0).reshape(size, size))
 
@@ -172,6 +179,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.ensemble.parameters(), lr=segmentation.learning_rate, fused=True)
         self.batches = len(_order(labelled, segmentation, seed, 0, 0)) // segmentation.batch_size
         self.epoch = 0
+        self.losses: list[Tensor] = []  # of this epoch so far
         self.history: list[tuple[int, dict[str, float]]] = []
         if not self.batches:
             counts = [len(pixels) for pixels in labelled.pixels()]
@@ -183,36 +191,54 @@ class Trainer:
         """Progress with the members' mean losses after each epoch; returns the trained ensemble.
 
         Args:
-            checkpoints: where to save the state between epochs now and then, and to go on from if there is one.
+            checkpoints: where to save the state now and then, and to go on from if there is one.
+
+        Raises:
+            Diverged: a loss or a weight is not finite.
         """
         if checkpoints and (state := checkpoints.latest()):
             self.load_state(state)
         steps = self.segmentation.epochs * self.batches
-        yield Progress(self.epoch * self.batches, steps, history=self.history)
+        yield Progress(self.step, steps, history=self.history)
         while self.epoch < self.segmentation.epochs:
-            losses: list[Tensor] = []
-            for x, y in _epoch(self.labelled, self.segmentation, self.seed, self.epoch):
-                losses.append(self._train_step(x, y))
-                if len(losses) % HEARTBEAT_STEPS == 0:
-                    yield Progress(self.epoch * self.batches + len(losses), steps)
+            for x, y in _epoch(self.labelled, self.segmentation, self.seed, self.epoch, len(self.losses)):
+                self.losses.append(self._train_step(x, y))
+                if len(self.losses) % HEARTBEAT_STEPS == 0:
+                    yield Progress(self.step, steps)
+                if checkpoints and len(self.losses) < self.batches:
+                    checkpoints.save_now_and_then(self.step, self.state)
             self.epoch += 1
-            metrics = {"classifier_loss": float(torch.stack(losses).mean())}
+            metrics = {"classifier_loss": float(torch.stack(self.losses).mean())}
+            self.losses = []
             if self.validation is not None:
                 metrics["classifier_validation_loss"] = self._validation_loss(self.validation)
-            self.history.append((self.epoch * self.batches, metrics))
-            yield Progress(self.history[-1][0], steps, metrics)
+            if not all(map(math.isfinite, metrics.values())):
+                raise Diverged(f"diverged in epoch {self.epoch} of the pixel classifier: {metrics}")
+            self.history.append((self.step, metrics))
+            yield Progress(self.step, steps, metrics)
             if checkpoints:
-                checkpoints.save_now_and_then(self.epoch, self.state)
+                checkpoints.save_now_and_then(self.step, self.state)
+        check_weights(self.ensemble, "the trained pixel classifier")
         return self.ensemble.eval()
 
+    @property
+    def step(self) -> int:
+        """How many batches have been trained on."""
+        return self.epoch * self.batches + len(self.losses)
+
     def state(self) -> State:
-        """All that the next epoch depends on, as copies on the CPU."""
-        parts = {"ensemble": self.ensemble.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """All that the next batch depends on, as copies on the CPU."""
+        parts = {
+            "ensemble": self.ensemble.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "losses": self.losses,
+        }
         return {"epoch": self.epoch, "history": list(self.history), **on_cpu(parts)}
 
     def load_state(self, state: State) -> None:
         """Goes on from another trainer's `state`."""
         self.epoch, self.history = state["epoch"], list(state["history"])
+        self.losses = [loss.to(self.labelled.masks.device) for loss in state.get("losses", [])]
         self.ensemble.load_state_dict(state["ensemble"])
         self.optimizer.load_state_dict(state["optimizer"])
 
@@ -249,15 +275,18 @@ def _order(labelled: Labelled, segmentation: Segmentation, seed: int, member: in
     return torch.cat(parts)
 
 
-def _epoch(labelled: Labelled, segmentation: Segmentation, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (x, y) of one epoch, (M, B, D) and (M, B): every member in its own order."""
+def _epoch(
+    labelled: Labelled, segmentation: Segmentation, seed: int, epoch: int, done: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches (x, y) of one epoch, (M, B, D) and (M, B), after the first `done`: every member in its own order."""
     members, batch = segmentation.ensemble_size, segmentation.batch_size
     order = torch.stack([_order(labelled, segmentation, seed, member, epoch) for member in range(members)])
     labels, features = labelled.masks.flatten(), sum(labelled.maps.channels)
     batches = order.shape[1] // batch
     at_once = max(1, CHUNK // (members * batch * features))
-    for start in range(0, batches, at_once):
+    for start in range(done // at_once * at_once, batches, at_once):
         index = order[:, start * batch : min(start + at_once, batches) * batch]
         x = labelled.maps.pixels(index.flatten()).reshape(members, -1, batch, features)
         y = labels[index].long().reshape(members, -1, batch)
-        yield from zip(x.unbind(1), y.unbind(1), strict=True)
+        skipped = max(0, done - start)
+        yield from zip(x.unbind(1)[skipped:], y.unbind(1)[skipped:], strict=True)

@@ -13,12 +13,11 @@ from torch import Tensor
 from trainables.checkpoints import Checkpoints
 from trainables.config import Segmentation
 from trainables.data import Dataset
-from trainables.evaluation import pixel_classifier
+from trainables.evaluation import chosen_images, pixel_classifier
 from trainables.evaluation.features import Features, joined
 from trainables.evaluation.miou import confusion, reference_miou, scores
 from trainables.evaluation.pixel_classifier import Ensemble, Labelled, Prediction
 from trainables.progress import Making, Progress, counted
-from trainables.randomness import generator
 from trainables.store import METRICS, write_json
 
 SHOWN_MASKS = 8  # held-out images whose masks are kept for the pictures
@@ -41,12 +40,10 @@ class Segmenter:
 
     def run(self, checkpoints: Checkpoints) -> Making:
         """Progress of the classifier's training, then by scored images; returns what writes scores and masks."""
-        settings = self.settings
-        chosen = torch.randperm(len(self.data.label_images), generator=generator(self.seed, "labels"))
-        chosen, rest = chosen[: settings.label_images], chosen[settings.label_images :][: settings.validation_images]
+        chosen, rest = chosen_images.labelled(len(self.data.label_images), self.settings, self.seed)
         labelled = yield from self._labelled(chosen)
         validation = (yield from self._labelled(rest)) if len(rest) else None
-        trainer = pixel_classifier.Trainer(labelled, validation, self.classes, settings, self.seed)
+        trainer = pixel_classifier.Trainer(labelled, validation, self.classes, self.settings, self.seed)
         ensemble = yield from trainer.run(checkpoints)
         known = trainer.validation  # None where not one of its pixels has a class
         metrics = {"validation_miou": self._validation_miou(ensemble, known)} if known else {}
@@ -74,7 +71,8 @@ class Segmenter:
         return confusion(mask, prediction.classes.cpu(), self.classes, self.about.ignore_index)
 
     def _score(self, ensemble: Ensemble, metrics: dict[str, float]) -> Making:
-        images, truth = self._scored()
+        chosen = chosen_images.scored(len(self.data.held_out), self.settings)
+        images, truth = self.data.held_out[chosen], self.data.held_out_masks[chosen]
         counts, predictions, uncertainties = self._no_counts(), list[Prediction](), list[float]()
         for maps in self.features.batches(images.to(self.device)):
             for i in range(len(maps.maps[0])):
@@ -99,14 +97,6 @@ class Segmenter:
             self._write_masks(folder / "masks.npz", images, truth, predictions)
 
         return write
-
-    def _scored(self) -> tuple[Tensor, Tensor]:
-        """The held-out images that are scored, and their masks: the same for every seed."""
-        wanted, images, masks = self.settings.held_out_images, self.data.held_out, self.data.held_out_masks
-        if wanted >= len(images):
-            return images, masks
-        chosen = torch.randperm(len(images), generator=generator(0, "scored"))[:wanted].sort().values
-        return images[chosen], masks[chosen]
 
     def _write_masks(self, path: Path, images: Tensor, truth: Tensor, predictions: list[Prediction]) -> None:
         shown = len(predictions)

@@ -5,9 +5,9 @@ r"""The stages of a trial, one module each. A new one is a module as `stage.Stag
          \----> segmentation
 
 A key has two parts, SETTINGS-CODE. The first is a hash of the stage's name, the settings that it reads, its data's
-fingerprint and the first parts of the stages before it: a changed default that a stage does not read invalidates
-nothing. The second is a hash of the source that its code reaches, and of the second parts of the stages before it: an
-edit remakes what it computes and what follows from that. Imports no torch.
+fingerprint and the first parts of the stages before it: a changed default that a stage does not read, or a setting
+that cannot act, invalidates nothing. The second is a hash of the source that its code reaches, and of the second parts
+of the stages before it: an edit remakes what it computes and what follows from that. Imports no torch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
+from trainables.canonical import canonical, keyed
 from trainables.config import Config
 from trainables.data import MODULES, About
 from trainables.source import reached, source_hash
@@ -56,10 +57,10 @@ def stage_keys(config: Config, about: About, accepted: Mapping[str, str] = NONE)
 
 def settings_keys(config: Config, about: About) -> dict[str, str]:
     """The part of each stage's key that settings and data determine, in the order in which they run."""
-    keys: dict[str, str] = {}
+    config, keys = canonical(config), dict[str, str]()
     for stage in needed(config):
         before = {name: keys[name] for name in stage.needs(config)}
-        keys[stage.NAME] = hashed([stage.NAME, stage.FORMAT, _plain(stage.determined_by(config, about, before))])
+        keys[stage.NAME] = hashed([stage.NAME, stage.FORMAT, keyed(stage.determined_by(config, about, before))])
     return keys
 
 
@@ -70,6 +71,7 @@ def code_of(key: str) -> str:
 
 def stage_source(config: Config, about: About, stage: str) -> Mapping[str, str]:
     """The definitions that compute the stage of this trial, and a digest of each, by dotted name."""
+    config = canonical(config)
     others = {other.NAME for other in STAGES} - {stage, *BY_NAME[stage].needs(config)}
     return _source(stage, config.data.dataset, _words(config, about, stage), frozenset(others))
 
@@ -84,7 +86,7 @@ def _source(stage: str, dataset: str, words: frozenset[str], others: frozenset[s
 def _words(config: Config, about: About, stage: str) -> frozenset[str]:
     """The texts among the settings that the stage and those that it needs depend on."""
     needs = BY_NAME[stage].needs(config)
-    own = _texts(_plain(BY_NAME[stage].determined_by(config, about, dict.fromkeys(needs, ""))))
+    own = _texts(keyed(BY_NAME[stage].determined_by(config, about, dict.fromkeys(needs, ""))))
     return frozenset(own).union(*(_words(config, about, name) for name in needs))
 
 
@@ -115,7 +117,3 @@ def trial_key(keys: Mapping[str, str]) -> str:
 def stage_flops(config: Config, about: About) -> dict[str, float]:
     """Floating-point operations of each stage that the trial needs; a backward pass counts as two forwards."""
     return {stage.NAME: stage.flops(config, about) for stage in needed(config)}
-
-
-def _plain(parts: list[object]) -> list[object]:
-    return [part.model_dump() if hasattr(part, "model_dump") else part for part in parts]

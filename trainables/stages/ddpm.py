@@ -27,7 +27,7 @@ def needs(config: Config) -> tuple[str, ...]:
 
 def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list[object]:
     """The seed, the images, and all that says how the network is built and trained."""
-    data = [config.data.model_dump(), about.fingerprint]
+    data = [config.data, about.fingerprint]
     return [config.seed, data, config.unet, config.diffusion, config.training]
 
 
@@ -49,13 +49,19 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
 
 
 def load(context: Context) -> UNet:
-    """The trained network, on the trial's device, for inference."""
+    """The trained network, on the trial's device, for inference.
+
+    Raises:
+        Diverged: its weights are not finite.
+    """
     from safetensors.torch import load_file
 
+    from trainables.finite import check_weights
     from trainables.training import build
 
     model = build(context.config, context.data.about.image_channels, context.device)
     model.load_state_dict(load_file(context.artefacts[NAME] / WEIGHTS, device=str(context.device)))
+    check_weights(model, "the trained network")
     return model.requires_grad_(False).eval()
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainables.progress import Making
     from trainables.stages.stage import Context
 
-NAME, FORMAT, LABEL = "fid", 2, "FID"
+NAME, FORMAT, LABEL = "fid", 3, "FID"
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def needs(config: Config) -> tuple[str, ...]:
 
 def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list[object]:
     """Both sides of the distance, and the metrics."""
-    return [[config.data.model_dump(), about.fingerprint], keys[samples.NAME], keys[reference.NAME], config.fid]
+    return [[config.data, about.fingerprint], keys[samples.NAME], keys[reference.NAME], config.fid]
 
 
 def make(context: Context, checkpoints: Checkpoints) -> Making:
@@ -34,7 +34,7 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
     import numpy as np
     import torch
 
-    from trainables.evaluation.fid import Reference, distances, extracted, extractors
+    from trainables.evaluation.fid import Reference, averaged, distances, extracted, extractors
     from trainables.progress import counted
 
     config, repeats = context.config, list[dict[str, float]]()
@@ -45,15 +45,11 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
         done, total = repeat * len(images), sets.shape[0] * sets.shape[1]
         features = yield from counted(extracted(networks, images.to(context.device)), done, total)
         repeats.append(distances(config.fid.metrics, features, real, config.seed))
-    values = {name: [repeat[name] for repeat in repeats] for name in repeats[0]}
-    # Repeats of one model are averaged, not taken for replicates: their spread is the sampling's alone.
-    means = {name: float(np.mean(v)) for name, v in values.items()}
-    spreads = {f"{name}_repeats_sd": float(np.std(values[name], ddof=0)) for name in config.fid.metrics}
-    count = {"samples": float(sets.shape[1])}
+    counts = {"samples": float(sets.shape[1]), "reference_images": float(real.images)}
 
     def write(folder: Path) -> None:
-        write_json(folder / METRICS, means | spreads | count)
-        write_json(folder / "repeats.json", values)
+        write_json(folder / METRICS, averaged(repeats) | counts)
+        write_json(folder / "repeats.json", {name: [repeat[name] for repeat in repeats] for name in repeats[0]})
 
     return write
 

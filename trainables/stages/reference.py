@@ -24,7 +24,7 @@ def needs(config: Config) -> tuple[str, ...]:
 
 def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list[object]:
     """The images, how many of them, and the metrics whose networks look at them; not the seed."""
-    data = [config.data.model_dump(), about.fingerprint]
+    data = [config.data, about.fingerprint]
     return [data, sorted(config.fid.metrics), config.fid.reference_images]
 
 

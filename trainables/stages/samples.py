@@ -27,7 +27,7 @@ def needs(config: Config) -> tuple[str, ...]:
 
 def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list[object]:
     """The network, or the seed that real images are chosen by, and how many are drawn in which way."""
-    return [[config.data.model_dump(), about.fingerprint], keys.get(ddpm.NAME, config.seed), config.sampling]
+    return [[config.data, about.fingerprint], keys.get(ddpm.NAME, config.seed), config.sampling]
 
 
 def make(context: Context, checkpoints: Checkpoints) -> Making:

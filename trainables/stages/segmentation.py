@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainables.stages.stage import Context
     from trainables.unet.guided_diffusion import GuidedUNet
 
-NAME, FORMAT, LABEL = "segmentation", 2, "segmentation"
+NAME, FORMAT, LABEL = "segmentation", 3, "segmentation"
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -31,8 +31,8 @@ def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list
     """The seed, the images, what the features come from, and the classifier's settings."""
     network: object = keys.get(ddpm.NAME, "")
     if config.segmentation.features == "unet" and config.pretrained is not None:
-        network = [config.pretrained.model_dump(), config.diffusion.model_dump()]
-    return [config.seed, [config.data.model_dump(), about.fingerprint], network, config.segmentation]
+        network = [config.pretrained, config.diffusion]
+    return [config.seed, [config.data, about.fingerprint], network, config.segmentation]
 
 
 def make(context: Context, checkpoints: Checkpoints) -> Making:
@@ -46,17 +46,21 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
 
 def _features(context: Context) -> Features:
     from trainables.diffusion.process import Process
+    from trainables.diffusion.schedules import timesteps_at
     from trainables.evaluation.features import DecoderOutputs, PixelValues
 
     config = context.config
     if config.segmentation.features == "pixels":
         return PixelValues()
     network = ddpm.load(context) if config.pretrained is None else _pretrained(context)
-    process, wanted = Process(config.diffusion).to(context.device), config.segmentation
-    return DecoderOutputs(network, process, wanted.timesteps, wanted.blocks, config.seed, context.parts)
+    process, wanted, timesteps = Process(config.diffusion), config.segmentation, config.segmentation.timesteps
+    if wanted.noise_levels:
+        timesteps = timesteps_at(config.diffusion, wanted.noise_levels)
+    return DecoderOutputs(network, process.to(context.device), timesteps, wanted.blocks, config.seed, context.parts)
 
 
 def _pretrained(context: Context) -> GuidedUNet:
+    from trainables.finite import check_weights
     from trainables.unet import guided_checkpoint, guided_diffusion
 
     settings, size = context.config.pretrained, context.config.data.image_size
@@ -66,7 +70,9 @@ def _pretrained(context: Context) -> GuidedUNet:
         return guided_diffusion.random_unet(settings, channels, size, context.config.seed, device)
     if context.inputs.checkpoint is None:
         raise ValueError("pretrained.weights: the file of these weights must be given")
-    return guided_checkpoint.load_checkpoint(context.inputs.checkpoint, settings, channels, size, device)
+    network = guided_checkpoint.load_checkpoint(context.inputs.checkpoint, settings, channels, size, device)
+    check_weights(network, f"the network of {context.inputs.checkpoint}")
+    return network
 
 
 def flops(config: Config, about: About) -> float:
@@ -75,7 +81,7 @@ def flops(config: Config, about: About) -> float:
     scored = min(segmentation.held_out_images, about.held_out_images)
     maps = 0.0
     if segmentation.features == "unet":
-        cost, timesteps = network_cost(config, about), len(segmentation.timesteps)
+        cost, timesteps = network_cost(config, about), len(segmentation.noise_levels or segmentation.timesteps)
         images = segmentation.label_images + segmentation.validation_images + scored
         maps, features = cost.features_flops * images * timesteps, cost.feature_channels * timesteps
     widths = [features, *segmentation.hidden_channels, len(about.class_names)]

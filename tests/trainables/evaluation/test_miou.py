@@ -50,17 +50,26 @@ def test_images_are_summed_before_the_ratio() -> None:
     assert torch.equal(counts, confusion(truth, predicted, 2, IGNORE))
 
 
-def test_class_absent_from_both_is_left_out_and_none() -> None:
+def test_class_absent_from_the_truth_is_left_out_and_none() -> None:
     found = scores(confusion(torch.tensor([0, 0, 2]), torch.tensor([0, 2, 2]), 4, IGNORE))
     assert found.iou == (0.5, None, 0.5, None)
     assert found.miou == 0.5
 
 
-@pytest.mark.parametrize(("truth", "predicted"), [([0, 0, 1], [0, 0, 0]), ([0, 0, 0], [0, 0, 1])])
-def test_class_on_one_side_alone_counts_0(truth: list[int], predicted: list[int]) -> None:
-    found = scores(confusion(torch.tensor(truth), torch.tensor(predicted), 2, IGNORE))
+def test_class_that_is_never_found_counts_0() -> None:
+    found = scores(confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 0, 0]), 2, IGNORE))
     assert found.iou == pytest.approx((2 / 3, 0.0))
     assert found.miou == pytest.approx(1 / 3)
+
+
+def test_a_stray_pixel_of_a_class_that_does_not_occur_costs_its_own_class_a_pixel_and_no_more() -> None:
+    truth = torch.zeros(1000, dtype=torch.long)
+    truth[:500] = 1
+    stray = truth.clone()
+    stray[0] = 2  # by the rule of truth or prediction the mean would fall to two thirds
+    found = scores(confusion(truth, stray, 3, IGNORE))
+    assert found.iou == pytest.approx((1.0, 499 / 500, None))
+    assert found.miou == pytest.approx(0.999)
 
 
 def test_prediction_on_ignored_pixels_does_not_matter() -> None:

@@ -31,20 +31,24 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "unet.norm_groups": (4, ALL),
     "unet.attention_resolutions": ((8,), ALL),
     "unet.attention_heads": (2, ALL),
-    "unet.convnext_expansion": (4, ALL),
+    "unet.convnext_expansion": (4, set()),  # no ConvNeXt block
     "unet.dropout": (0.1, ALL),
     "pretrained": (None, set()),  # tested below: with one there is no DDPM of our own
     "diffusion.timesteps": (2000, ALL),
     "diffusion.beta_schedule": ("cosine", ALL),
     "diffusion.beta_start": (2e-4, ALL),
     "diffusion.beta_end": (0.03, ALL),
-    "diffusion.beta_max": (0.99, ALL),
+    "diffusion.beta_scaling": ("none", set()),  # at 1000 timesteps
+    "diffusion.beta_min": (1e-3, set()),  # no cosine schedule
+    "diffusion.beta_max": (0.99, set()),
     "training.train_steps": (7, ALL),
     "training.batch_size": (7, ALL),
     "training.learning_rate": (7e-4, ALL),
     "training.warmup_steps": (7, ALL),
     "training.final_learning_rate": (0.7, ALL),
+    "training.weight_decay": (0.7, ALL),
     "training.ema_decay": (0.7, ALL),
+    "training.ema_warmup": (False, ALL),
     "training.grad_clip": (0.7, ALL),
     "training.precision": ("bf16", ALL),
     "sampling.source": ("held_out", FROM_SAMPLES),
@@ -58,6 +62,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "segmentation.features": ("pixels", {"segmentation"}),
     "segmentation.blocks": ((6, 7), {"segmentation"}),
     "segmentation.timesteps": ((50,), {"segmentation"}),
+    "segmentation.noise_levels": ((1.0, -1.0), {"segmentation"}),
     "segmentation.label_images": (7, {"segmentation"}),
     "segmentation.validation_images": (7, {"segmentation"}),
     "segmentation.held_out_images": (7, {"segmentation"}),
@@ -198,16 +203,16 @@ EARLIER: list[tuple[Config, dict[str, str]]] = [
             "ddpm": "8965b0468a68cdeb685e",
             "samples": "ed7ac9a13e1e57b82881",
             "reference": "f7fe3163ddb2ecb3aeb3",
-            "fid": "b54b38aa9c2890c30633",
-            "segmentation": "ec22c4d2c5c3924f9f7a",
+            "fid": "8d5a86608f01cf5cc3e1",
+            "segmentation": "a9ce51b8ad1d0fde3907",
         },
     ),
-    (BEDROOM, {"segmentation": "1692cd729256fb5b244b"}),
+    (BEDROOM, {"segmentation": "8dac8d8d4bd398ce9e11"}),
     (
         apply(BASE, REAL),
-        {"samples": "92cde60a12320f6d1389", "reference": "f7fe3163ddb2ecb3aeb3", "fid": "d6a4ca8038fd7f1c0c55"},
+        {"samples": "92cde60a12320f6d1389", "reference": "f7fe3163ddb2ecb3aeb3", "fid": "467aeed30b411a18241d"},
     ),
-    (apply(BASE, PIXELS), {"segmentation": "46bc055898aece4b2283"}),
+    (apply(BASE, PIXELS), {"segmentation": "deed2b5cf9d5a9ec872e"}),
 ]
 
 

@@ -1,0 +1,49 @@
+"""What a reader must know of a trial before its figures: said in the plan, and below the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainables.canonical import canonical
+from trainables.config import Config
+from trainables.diffusion.schedules import terminal_signal, timesteps_at
+
+SIGNAL_LIMIT = 0.05  # of the image's, where sampling begins
+
+
+def remarks(config: Config, baseline: Config) -> Iterator[str]:
+    """The remarks on a trial, each without a full stop and without a semicolon.
+
+    Args:
+        baseline: of the study.
+    """
+    sampled = "fid" in config.stages and config.sampling.source == "model"
+    if sampled and (signal := terminal_signal(config.diffusion)) > SIGNAL_LIMIT:
+        yield (
+            f"sampling begins from noise alone, but training ends where {signal:.2f} of the image's signal is left: "
+            "the network never saw what it begins with"
+        )
+    if config.sampling.source == "held_out" and config.sampling.samples < baseline.sampling.samples:
+        yield (
+            f"the distance of {config.sampling.samples} real images, all that are held out, beside "
+            f"{baseline.sampling.samples} samples of the others"
+        )
+    yield from _noise(config, baseline)
+
+
+def _noise(config: Config, baseline: Config) -> Iterator[str]:
+    """By which rule the features' noise is chosen, where it is not the same timesteps of the same schedule for all."""
+    wanted = config.segmentation
+    if "segmentation" not in config.stages or wanted.features != "unet":
+        return
+    if wanted.noise_levels:
+        levels, timesteps = (", ".join(f"{n:g}" for n in numbers) for numbers in (
+            wanted.noise_levels, timesteps_at(config.diffusion, wanted.noise_levels),
+        ))  # fmt: skip
+        yield f"features at log-SNR {levels}, which are its timesteps {timesteps}"
+    elif canonical(config).diffusion != canonical(baseline).diffusion:
+        timesteps = ", ".join(map(str, wanted.timesteps))
+        yield (
+            f"its features at t = {timesteps} are of other noise than the baseline's, as its schedule is another "
+            "(segmentation.noise_levels takes the same noise)"
+        )

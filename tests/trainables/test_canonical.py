@@ -1,0 +1,108 @@
+"""Which settings act: what cannot differ has one key, and what can has two."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from search_spaces.presets import quick
+from trainables.canonical import LATER, canonical, identified, keyed
+from trainables.config import Config, Overrides, apply, flatten
+from trainables.data import About
+from trainables.stages import settings_keys
+from trainables.training_rates import ema_decay
+
+ABOUT = About(1, ("a", "b"), 1097, 200, 500, "fingerprint")
+COSINE = {"diffusion.beta_schedule": "cosine"}
+
+
+@pytest.mark.parametrize(
+    ("given", "change"),
+    [
+        ({}, {"diffusion.beta_min": 1e-3}),
+        ({}, {"diffusion.beta_max": 0.9}),
+        ({}, {"diffusion.beta_scaling": "none"}),
+        (COSINE, {"diffusion.beta_start": 1e-3, "diffusion.beta_end": 0.5}),
+        (COSINE | {"diffusion.timesteps": 300}, {"diffusion.beta_scaling": "none"}),
+        ({}, {"unet.convnext_expansion": 4}),
+        ({"unet.attention_resolutions": ()}, {"unet.attention_heads": 1}),
+        ({"training.train_steps": 0}, {"training.learning_rate": 0.1, "training.ema_warmup": False}),
+        ({"training.train_steps": 300, "training.ema_decay": 0.99}, {"training.ema_decay": 0.9999}),
+        ({"sampling.source": "held_out"}, {"sampling.sampler": "ddpm", "sampling.sampling_repeats": 1}),
+        ({"segmentation.features": "pixels"}, {"segmentation.blocks": (5,), "segmentation.timesteps": (7,)}),
+        ({"segmentation.noise_levels": (1.0,)}, {"segmentation.timesteps": (7,)}),
+    ],
+    ids=str,
+)
+def test_a_setting_that_cannot_act_is_in_no_key(given: Overrides, change: Overrides) -> None:
+    config = apply(quick(), given)
+    changed = apply(config, change)
+    assert changed != config
+    assert settings_keys(changed, ABOUT) == settings_keys(config, ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("given", "change"),
+    [
+        (COSINE, {"diffusion.beta_min": 1e-3}),
+        (COSINE, {"diffusion.beta_min": 1e-4}),
+        (COSINE, {"diffusion.beta_max": 0.9}),
+        ({"diffusion.timesteps": 300}, {"diffusion.beta_scaling": "none"}),
+        ({"unet.block": "convnext"}, {"unet.convnext_expansion": 4}),
+        ({}, {"unet.attention_heads": 1}),
+        ({"training.train_steps": 300, "training.ema_decay": 0.99}, {"training.ema_decay": 0.9}),
+        ({"training.train_steps": 300, "training.ema_decay": 0.99}, {"training.ema_warmup": False}),
+        ({"training.train_steps": 2000, "training.ema_decay": 0.99}, {"training.ema_decay": 0.9999}),
+        ({}, {"segmentation.noise_levels": (1.0,)}),
+    ],
+    ids=str,
+)
+def test_a_setting_that_acts_is_in_a_key(given: Overrides, change: Overrides) -> None:
+    config = apply(quick(), given)
+    assert settings_keys(apply(config, change), ABOUT) != settings_keys(config, ABOUT)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 100, 889, 890, 891, 1200])
+@pytest.mark.parametrize("decay", [0.5, 0.99, 0.9999])
+def test_decays_share_a_key_exactly_where_they_are_the_same_at_every_step(steps: int, decay: float) -> None:
+    one, other = (
+        apply(quick(), {"training.train_steps": steps, "training.ema_decay": d}).training for d in (0.99, decay)
+    )
+    same = [ema_decay(one, step) for step in range(steps)] == [ema_decay(other, step) for step in range(steps)]
+    keys = [
+        settings_keys(apply(quick(), {"training.train_steps": steps, "training.ema_decay": t.ema_decay}), ABOUT)
+        for t in (one, other)
+    ]
+    assert (keys[0] == keys[1]) == same
+
+
+def test_what_is_canonical_stays_so() -> None:
+    for config in (quick(), apply(quick(), COSINE), Config()):
+        once = canonical(config)
+        assert canonical(once) == once
+
+
+def test_later_settings_are_there_and_are_no_part_of_a_key_where_they_stand_for_what_was_before() -> None:
+    flat = flatten(Config())
+    assert set(LATER) <= set(flat) | {name for name in LATER if name.startswith("pretrained.")}
+    assert "weight_decay" not in keyed(Config().training)
+    assert keyed([apply(Config(), {"training.weight_decay": 0.1}).training])[0]["weight_decay"] == 0.1
+
+
+def test_a_study_keeps_its_name_when_a_setting_is_added() -> None:
+    assert not set(LATER) & set(identified(quick()))
+    assert identified(apply(quick(), {"training.weight_decay": 0.1}))["training.weight_decay"] == 0.1
+    assert identified(apply(quick(), {"diffusion.beta_min": 1e-4}))["diffusion.beta_min"] == 1e-4
+
+
+def test_decays_of_one_key_give_one_average() -> None:
+    from trainables.training import Trainer
+
+    images = torch.randint(0, 256, (8, 1, 16, 16), dtype=torch.uint8)
+    averages = []
+    for decay in (0.99, 0.9999):
+        settings = {"training.train_steps": 3, "training.batch_size": 4, "training.ema_decay": decay}
+        trainer = Trainer(apply(quick(), settings | {"unet.base_channels": 8}), images)
+        list(trainer.run())
+        averages.append(trainer.ema.state_dict())
+    assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[0])

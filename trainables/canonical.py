@@ -1,0 +1,93 @@
+"""What of a config can act in it: two trials that can only give the same are one trial. Imports no torch.
+
+A setting that the trial never reads, such as the cosine schedule's clip under a linear one, is brought to its neutral
+value before the keys are made. So a variant that changes nothing but such a setting is told from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from trainables.config import Config, Diffusion, Sampling, Section, Segmentation, Training, UNet, flatten
+from trainables.training_rates import warmed_up_decay
+
+# Settings that came after the first stores were made, each with the value that stands for what was before: where it has
+# that value it is no part of a key. So a new setting makes nothing again.
+LATER: Mapping[str, Any] = {
+    "diffusion.beta_scaling": "none",
+    "diffusion.beta_min": 1e-4,
+    "training.weight_decay": 0.01,
+    "training.ema_warmup": True,
+    "segmentation.noise_levels": (),
+}
+
+S = TypeVar("S", bound=Section)
+
+
+def canonical(config: Config) -> Config:
+    """The config with each setting that cannot act in it at its neutral value."""
+    return config.model_copy(
+        update={
+            "unet": _unet(config.unet),
+            "diffusion": _diffusion(config.diffusion),
+            "training": _training(config.training),
+            "sampling": _sampling(config.sampling),
+            "segmentation": _segmentation(config.segmentation),
+        }
+    )
+
+
+def keyed(part: Any) -> Any:
+    """What of `part` goes into a key: sections as dictionaries, without what stands for what was before."""
+    if isinstance(part, Section):
+        section = type(part).__name__.lower()
+        values = part.model_dump()
+        return {n: v for n, v in values.items() if not (f"{section}.{n}" in LATER and LATER[f"{section}.{n}"] == v)}
+    return [keyed(inner) for inner in part] if isinstance(part, list) else part
+
+
+def identified(config: Config) -> dict[str, Any]:
+    """The settings by dotted name, without later ones at their defaults: what a study or a point is named by."""
+    usual = flatten(Config())
+    return {n: v for n, v in flatten(config).items() if not (n in LATER and usual.get(n, LATER[n]) == v)}
+
+
+def _unet(unet: UNet) -> UNet:
+    unused = [] if unet.block == "convnext" else ["convnext_expansion"]
+    return _neutral(unet, *unused, *([] if unet.attention_resolutions else ["attention_heads"]))
+
+
+def _diffusion(diffusion: Diffusion) -> Diffusion:
+    if diffusion.beta_schedule == "cosine":
+        return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling")
+    unscaled = ["beta_scaling"] if diffusion.timesteps == 1000 else []
+    return _neutral(diffusion, "beta_min", "beta_max", *unscaled)
+
+
+def _training(training: Training) -> Training:
+    if not training.train_steps:
+        return _neutral(training, *(name for name in Training.model_fields if name != "train_steps"))
+    most = warmed_up_decay(training.train_steps - 1)
+    if training.ema_warmup and training.ema_decay >= most:  # it is never reached
+        return training.model_copy(update={"ema_decay": max(most, Training.model_fields["ema_decay"].default)})
+    return training
+
+
+def _sampling(sampling: Sampling) -> Sampling:
+    if sampling.source == "held_out":
+        return _neutral(sampling, *(name for name in Sampling.model_fields if name not in ("source", "samples")))
+    return sampling
+
+
+def _segmentation(segmentation: Segmentation) -> Segmentation:
+    if segmentation.features == "pixels":
+        return _neutral(segmentation, "blocks", "timesteps", "noise_levels")
+    return _neutral(segmentation, "timesteps") if segmentation.noise_levels else segmentation
+
+
+def _neutral(section: S, *names: str) -> S:
+    """The section with these settings as they are where nobody set them."""
+    where = type(section).__name__.lower()
+    values = {n: LATER.get(f"{where}.{n}", type(section).model_fields[n].default) for n in names}
+    return section.model_copy(update=values)
