@@ -10,6 +10,7 @@ from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
 from trainables import data
 from trainables.data import DataError
+from trainables.data.image_file import VOID
 
 IMAGE_CHANNELS = 3  # of every published guided-diffusion model
 
@@ -38,43 +39,66 @@ def with_checkpoint(request: Request) -> Request:
     return replace(request, settings={**request.settings, "pretrained.weights": weights})
 
 
-def looked_at(request: Request, build: Callable[[Request, data.About], plan.Study]) -> plan.Study:
-    """The study that is asked for, once all that it reads has been looked at.
+Build = Callable[[Request, data.About], plan.Study]  # of the request and of the facts of its dataset
 
-    Args:
-        build: makes the study of the request and of the facts of its dataset.
+
+def looked_at(request: Request, build: Build) -> plan.Study:
+    """The study that is asked for, once all that it reads has been looked at; downloads what can be had.
 
     Raises:
         UsageError: a request that cannot be; data or networks that cannot be used.
     """
     plan.draft(request)  # a word that is wrong is told before the data are read
-    study = build(request, look_at_data(request))
+    study = _examined(request, build, images=True)
     look_at_networks(study)
     return study
 
 
-def look_at_data(request: Request) -> data.About:
-    """The facts of the data, each file of which can be read; downloads them first if they are not there and can be had.
+def planned(request: Request, build: Build) -> plan.Study:
+    """The study that is asked for, once the heads of its images and its masks have been looked at: for a dry run.
 
     Raises:
-        UsageError: all that is wrong with the data, file by file.
+        UsageError: a request that cannot be; data that cannot be used.
     """
+    plan.draft(request)
+    return _examined(request, build, images=False)
+
+
+def _examined(request: Request, build: Build, images: bool) -> plan.Study:
     baseline, root = plan.baseline(request), request.inputs.data_root
     try:
-        data.obtain(baseline.data, root)
-        facts, found = data.read(baseline.data, root)
+        if images:
+            data.obtain(baseline.data, root)
+        found = data.examine(baseline.data, root, images=images)
         if "segmentation" in baseline.stages:
-            _refuse_one_class(found.label_masks.tobytes(), facts)
-        return facts
+            _refuse_one_class(found)
     except DataError as error:
         raise UsageError(str(error)) from None
+    study = build(request, found.about)
+    remarks = found.survey.remarks if found.survey else ()
+    return replace(study, survey=found.survey, notes=remarks)
 
 
-def _refuse_one_class(masks: bytes, about: data.About) -> None:
-    numbers = set(masks) - {about.ignore_index}
-    if len(numbers) == 1:
-        (name,) = (about.class_names[number] for number in numbers)
-        raise DataError(f"the masks of the label pool hold one class alone, {name}: there is nothing to tell apart")
+def _refuse_one_class(found: data.Examined) -> None:
+    """Refuses label masks of one class: as they are in the files, and at the image size where that is known."""
+    about, held = found.about, []
+    if found.survey:
+        held.append({number for number, pixels in enumerate(found.survey.label_pixels) if pixels})
+    if found.arrays:
+        held.append(set(found.arrays.label_masks.tobytes()))
+    for numbers in held:
+        classes = numbers - {about.ignore_index}
+        if len(classes) > 1:
+            continue
+        held_one = "".join(f"one class alone, {about.class_names[number]}" for number in classes) or "no class"
+        void = (
+            f"; {VOID} is void, neither trained on nor scored: if it is meant as a class, write another number in its "
+        )
+        void += f"place (Python's mask // {VOID} makes 0 and 1 of 0 and {VOID})"
+        raise DataError(
+            f"the masks of the label pool hold {held_one}: there is nothing to tell apart"
+            + (void if VOID in numbers and about.ignore_index == VOID else "")
+        )
 
 
 def look_at_networks(study: plan.Study) -> None:

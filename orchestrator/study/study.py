@@ -99,6 +99,8 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
         session = Session(study, locations, log)
         for why in study.left_out:
             session.board.line(f"left out: {why}")
+        for note in study.notes:
+            session.board.line(f"note: {note}")
         session.board.line(f"study {study.name}: {session.summary()}")
         for line in session.code_told():
             session.board.line(line)
