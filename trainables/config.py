@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -75,13 +75,17 @@ class UNet(Section):
 class Pretrained(Section):
     """A U-Net of guided-diffusion's with the weights of a checkpoint; the names are that project's flags."""
 
+    image_channels: ClassVar[int] = 3  # of every network that project makes; grey images are repeated to as many
     # The checkpoint's SHA-256; random: an untrained control.
     weights: str = Field(default="random", pattern="^(random|[0-9a-f]{64})$")
     num_channels: int = Field(default=256, ge=32, multiple_of=32)
     num_res_blocks: int = Field(default=2, ge=1)
     channel_mult: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 1, 2, 2, 4, 4), min_length=1)
     attention_resolutions: tuple[Annotated[int, Field(ge=1)], ...] = (32, 16, 8)  # pixels
-    num_head_channels: int = Field(default=64, ge=1)
+    num_head_channels: int = Field(default=64, ge=-1)  # of each attention head; -1: num_heads decides
+    num_heads: int | None = Field(default=None, ge=1)  # of each attention; only where num_head_channels is -1
+    num_heads_upsample: int | None = Field(default=None, ge=1)  # of the output blocks; None: num_heads
+    use_new_attention_order: bool = False  # query, key and value before the heads; no shape tells, as of the heads
     resblock_updown: bool = True
     use_scale_shift_norm: bool = True
     learn_sigma: bool = True
@@ -236,9 +240,7 @@ def _pretrained_contradictions(config: Config) -> Iterator[str]:
     coarsest = 2 ** (len(config.pretrained.channel_mult) - 1)
     if config.data.image_size % coarsest:
         yield f"data.image_size must be a multiple of {coarsest}, but got {config.data.image_size}"
-    heads, channels = config.pretrained.num_head_channels, config.pretrained.num_channels
-    if channels % heads:
-        yield f"pretrained.num_head_channels must divide {channels}, pretrained.num_channels, but got {heads}"
+    yield from _head_contradictions(config.pretrained)
     resolutions = [config.data.image_size // 2**level for level in range(len(config.pretrained.channel_mult))]
     for resolution in config.pretrained.attention_resolutions:
         if resolution not in resolutions:
@@ -247,6 +249,20 @@ def _pretrained_contradictions(config: Config) -> Iterator[str]:
         if not 0 <= block < config.pretrained.output_blocks:
             last = config.pretrained.output_blocks - 1
             yield f"segmentation.blocks must be among the output blocks 0 to {last}, but got {block}"
+
+
+def _head_contradictions(pretrained: Pretrained) -> Iterator[str]:
+    channels, width = pretrained.num_channels, pretrained.num_head_channels
+    heads = {n: h for n in ("num_heads", "num_heads_upsample") if (h := getattr(pretrained, n)) is not None}
+    if width == 0 or channels % width:
+        yield f"pretrained.num_head_channels must divide {channels}, pretrained.num_channels, or be -1, but got {width}"
+    if width == -1 and pretrained.num_heads is None:
+        yield "pretrained.num_heads must be given where num_head_channels is -1"
+    for name, value in heads.items():
+        if width != -1:
+            yield f"pretrained.{name} counts only with num_head_channels=-1, but got {value} beside {width}"
+        if channels % value:
+            yield f"pretrained.{name} must divide {channels}, pretrained.num_channels, but got {value}"
 
 
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:

@@ -12,8 +12,6 @@ from trainables import data
 from trainables.data import DataError
 from trainables.data.image_file import VOID
 
-IMAGE_CHANNELS = 3  # of every published guided-diffusion model
-
 
 def with_checkpoint(request: Request) -> Request:
     """The request with the checksum of its checkpoint's weights among its settings.
@@ -30,13 +28,19 @@ def with_checkpoint(request: Request) -> Request:
         raise UsageError("--set: pretrained.weights is found from --checkpoint")
     if path is None:
         raise UsageError(f"--checkpoint: the preset {request.preset} needs the weights of a guided-diffusion model")
-    from trainables.unet.guided_checkpoint import check_checkpoint  # only now: it imports torch
+    from trainables.unet.guided_checkpoint import check_checkpoint, untold  # only now: it imports torch
 
+    wanted, size = baseline.pretrained, baseline.data.image_size
     try:
-        weights = check_checkpoint(path, baseline.pretrained, IMAGE_CHANNELS, baseline.data.image_size)
+        weights, place = check_checkpoint(path, wanted, wanted.image_channels, size)
     except DataError as error:
         raise UsageError(f"--checkpoint: {error}") from None
-    return replace(request, settings={**request.settings, "pretrained.weights": weights})
+    part = f" from its part {place}" if place else ""
+    note = (
+        f"{path.name} is loaded{part} with {untold(wanted)}, which no key or shape of it tells: "
+        "features are wrong unless it was trained so (--set pretrained...=)"
+    )
+    return replace(request, settings={**request.settings, "pretrained.weights": weights}, notes=(*request.notes, note))
 
 
 Build = Callable[[Request, data.About], plan.Study]  # of the request and of the facts of its dataset
@@ -76,7 +80,7 @@ def _examined(request: Request, build: Build, images: bool) -> plan.Study:
         raise UsageError(str(error)) from None
     study = build(request, found.about)
     remarks = found.survey.remarks if found.survey else ()
-    return replace(study, survey=found.survey, notes=remarks)
+    return replace(study, survey=found.survey, notes=(*request.notes, *remarks))
 
 
 def _refuse_one_class(found: data.Examined) -> None:

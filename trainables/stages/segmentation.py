@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from trainables.unet.guided_diffusion import GuidedUNet
 
 NAME, FORMAT, LABEL = "segmentation", 2, "segmentation"
+# Settings of a pretrained network that came later: at these values they are no part of a key, so earlier ones stay.
+LATER = {"num_heads": None, "num_heads_upsample": None, "use_new_attention_order": False}
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -31,7 +33,8 @@ def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list
     """The seed, the images, what the features come from, and the classifier's settings."""
     network: object = keys.get(ddpm.NAME, "")
     if config.segmentation.features == "unet" and config.pretrained is not None:
-        network = [config.pretrained.model_dump(), config.diffusion.model_dump()]
+        settings = {n: v for n, v in config.pretrained.model_dump().items() if n not in LATER or v != LATER[n]}
+        network = [settings, config.diffusion.model_dump()]
     return [config.seed, [config.data.model_dump(), about.fingerprint], network, config.segmentation]
 
 
@@ -46,22 +49,23 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
 
 def _features(context: Context) -> Features:
     from trainables.diffusion.process import Process
-    from trainables.evaluation.features import DecoderOutputs, PixelValues
+    from trainables.evaluation.features import DecoderOutputs, InColour, PixelValues
 
     config = context.config
     if config.segmentation.features == "pixels":
         return PixelValues()
     network = ddpm.load(context) if config.pretrained is None else _pretrained(context)
     process, wanted = Process(config.diffusion).to(context.device), config.segmentation
-    return DecoderOutputs(network, process, wanted.timesteps, wanted.blocks, config.seed, context.parts)
+    outputs = DecoderOutputs(network, process, wanted.timesteps, wanted.blocks, config.seed, context.parts)
+    return outputs if config.pretrained is None else InColour(outputs, config.pretrained.image_channels)
 
 
 def _pretrained(context: Context) -> GuidedUNet:
     from trainables.unet import guided_checkpoint, guided_diffusion
 
     settings, size = context.config.pretrained, context.config.data.image_size
-    channels, device = context.data.about.image_channels, context.device
     assert settings is not None
+    channels, device = settings.image_channels, context.device
     if settings.weights == "random":
         return guided_diffusion.random_unet(settings, channels, size, context.config.seed, device)
     if context.inputs.checkpoint is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from orchestrator.run import main
@@ -102,3 +103,36 @@ def test_a_file_in_capitals_is_read(own: Path, cases: Path, capsys: pytest.Captu
         shutil.copy(cases / "names" / f"UPPER.{suffix}", own / part / f"100.{suffix}")
     assert dry_run(own) == 0
     assert "class 9" in capsys.readouterr().out
+
+
+NETWORK = {
+    "data.image_size": 8,
+    "pretrained.num_channels": 32,
+    "pretrained.num_res_blocks": 1,
+    "pretrained.channel_mult": "[1,2]",
+    "pretrained.attention_resolutions": "[4]",
+    "pretrained.num_head_channels": -1,
+    "pretrained.num_heads": 2,
+    "segmentation.blocks": "[1,3]",
+    "segmentation.label_images": 10,
+}
+
+
+def test_what_a_checkpoint_does_not_tell_is_named_and_grey_data_go_with_it(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from trainables.config import Pretrained
+    from trainables.unet.guided_diffusion import GuidedUNet
+
+    made_of = {n.removeprefix("pretrained."): yaml.safe_load(str(v)) for n, v in NETWORK.items() if "pre" in n}
+    network = GuidedUNet(Pretrained.model_validate(made_of), 3, 8)
+    torch.save({"ema": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "net.pt")
+    words = ["segmentation", "--preset", "bedroom", "--dataset", "folder", "--data-root", str(own)]
+    for name, value in NETWORK.items():
+        words += ["--set", f"{name}={value}"]
+    assert main([*words, "--variants", "baseline", "--checkpoint", str(tmp_path / "net.pt"), "--dry-run"]) == 0
+    note = "net.pt is loaded from its part ['ema']['module.*'] with num_head_channels=-1, num_heads=2, "
+    note += "use_new_attention_order=False, which no key or shape of it tells: features are wrong unless"
+    assert f"note: {note}" in capsys.readouterr().out
