@@ -21,7 +21,7 @@ from orchestrator.cluster.connection import set_environment
 from orchestrator.errors import UsageError
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
-from orchestrator.preflight.inputs import looked_at, with_checkpoint
+from orchestrator.preflight.inputs import looked_at, planned, with_checkpoint
 from orchestrator.storage.locations import (
     Locations,
     check_address,
@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace, space: Space) -> int:
         from orchestrator.planning.dry_run import show_plan
 
         check_readable(locations.store)
-        study, registry = plan.build(request), Registry(locations.store)
+        study, registry = planned(request, plan.build), Registry(locations.store)
         generation = registry.generation(study.name) + args.fresh
         show_plan(study, Store(registry.root_of(generation)), resources)
         return OK
@@ -100,7 +100,7 @@ def _search(args: argparse.Namespace) -> int:
 
         check_readable(locations.store)
         store = Store(Registry(locations.store).root_of(0))
-        show_search(build(request), ranges(space), args.trials, store, resources)
+        show_search(planned(request, build), ranges(space), args.trials, store, resources)
         return OK
     study, locations = _checked(args, request, locations, build)
     from orchestrator.study import search

@@ -85,3 +85,12 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data at {path}; set ABLATION_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of files as people have them that `ABLATION_CASES` names; skips where it is not there."""
+    path = Path(os.environ.get("ABLATION_CASES", ROOT.parent / "shared" / "cases"))
+    if not path.is_dir():
+        pytest.skip(f"no files as people have them at {path}; set ABLATION_CASES")
+    return path

@@ -15,6 +15,9 @@ from trainables.training_rates import warmed_up_decay
 # Settings that came after the first stores were made, each with the value that stands for what was before: where it has
 # that value it is no part of a key. So a new setting makes nothing again.
 LATER: Mapping[str, Any] = {
+    "pretrained.num_heads": None,
+    "pretrained.num_heads_upsample": None,
+    "pretrained.use_new_attention_order": False,
     "diffusion.beta_scaling": "none",
     "diffusion.beta_min": 1e-4,
     "training.weight_decay": 0.01,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -77,13 +77,17 @@ class UNet(Section):
 class Pretrained(Section):
     """A U-Net of guided-diffusion's with the weights of a checkpoint; the names are that project's flags."""
 
+    image_channels: ClassVar[int] = 3  # of every network that project makes; grey images are repeated to as many
     # The checkpoint's SHA-256; random: an untrained control.
     weights: str = Field(default="random", pattern="^(random|[0-9a-f]{64})$")
     num_channels: int = Field(default=256, ge=32, multiple_of=32)
     num_res_blocks: int = Field(default=2, ge=1)
     channel_mult: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 1, 2, 2, 4, 4), min_length=1)
     attention_resolutions: tuple[Annotated[int, Field(ge=1)], ...] = (32, 16, 8)  # pixels
-    num_head_channels: int = Field(default=64, ge=1)
+    num_head_channels: int = Field(default=64, ge=-1)  # of each attention head; -1: num_heads decides
+    num_heads: int | None = Field(default=None, ge=1)  # of each attention; only where num_head_channels is -1
+    num_heads_upsample: int | None = Field(default=None, ge=1)  # of the output blocks; None: num_heads
+    use_new_attention_order: bool = False  # query, key and value before the heads; no shape tells, as of the heads
     resblock_updown: bool = True
     use_scale_shift_norm: bool = True
     learn_sigma: bool = True

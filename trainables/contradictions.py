@@ -93,9 +93,7 @@ def _pretrained_contradictions(config: Config) -> Iterator[str]:
     coarsest = 2 ** (len(config.pretrained.channel_mult) - 1)
     if config.data.image_size % coarsest:
         yield f"data.image_size must be a multiple of {coarsest}, but got {config.data.image_size}"
-    heads, channels = config.pretrained.num_head_channels, config.pretrained.num_channels
-    if channels % heads:
-        yield f"pretrained.num_head_channels must divide {channels}, pretrained.num_channels, but got {heads}"
+    yield from _head_contradictions(config.pretrained)
     resolutions = [config.data.image_size // 2**level for level in range(len(config.pretrained.channel_mult))]
     for resolution in config.pretrained.attention_resolutions:
         if resolution not in resolutions:
@@ -104,3 +102,17 @@ def _pretrained_contradictions(config: Config) -> Iterator[str]:
         if not 0 <= block < config.pretrained.output_blocks:
             last = config.pretrained.output_blocks - 1
             yield f"segmentation.blocks must be among the output blocks 0 to {last}, but got {block}"
+
+
+def _head_contradictions(pretrained: Pretrained) -> Iterator[str]:
+    channels, width = pretrained.num_channels, pretrained.num_head_channels
+    heads = {n: h for n in ("num_heads", "num_heads_upsample") if (h := getattr(pretrained, n)) is not None}
+    if width == 0 or channels % width:
+        yield f"pretrained.num_head_channels must divide {channels}, pretrained.num_channels, or be -1, but got {width}"
+    if width == -1 and pretrained.num_heads is None:
+        yield "pretrained.num_heads must be given where num_head_channels is -1"
+    for name, value in heads.items():
+        if width != -1:
+            yield f"pretrained.{name} counts only with num_head_channels=-1, but got {value} beside {width}"
+        if channels % value:
+            yield f"pretrained.{name} must divide {channels}, pretrained.num_channels, but got {value}"

@@ -47,8 +47,11 @@ class NetworkCost:
 
 def network_cost(config: Config, about: About) -> NetworkCost:
     """The cost of the trial's network for one image."""
-    network = config.unet if config.pretrained is None else config.pretrained.model_copy(update={"weights": "random"})
-    return _known(network, about.image_channels, config.data.image_size, config.segmentation.blocks)
+    size, blocks = config.data.image_size, config.segmentation.blocks
+    if config.pretrained is None:
+        return _known(config.unet, about.image_channels, size, blocks)
+    network = config.pretrained.model_copy(update={"weights": "random"})
+    return _known(network, network.image_channels, size, blocks)
 
 
 @cache

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.cluster.resources import Resources, cpus, gpus
 from orchestrator.console import console
 from orchestrator.planning.plan import Study, Trial, point
 from orchestrator.planning.speed import Speed, guessed_speed, measured_speed
 from results.formatting import duration
+from trainables.data import About, Survey
 from trainables.store import Store
+
+UNSEEN = 4  # classes without a pixel that are named
 
 
 def show_plan(study: Study, store: Store, resources: Resources) -> None:
@@ -23,6 +27,7 @@ def show_plan(study: Study, store: Store, resources: Resources) -> None:
         out.print(f"left out: {why}", soft_wrap=True)
     for variant, remark in dict.fromkeys((trial.variant, r) for trial in study.trials for r in trial.remarks):
         out.print(f"{variant}: {remark}", soft_wrap=True)
+    _show_data(study)
     own = _own_flops(study.trials, store)
     out.print(_table(study, own, store, speed))
     _show_time(sum(own.values()), max(own.values()), len(study.trials), speed, resources)
@@ -38,12 +43,41 @@ def show_search(study: Study, ranges: Mapping[str, str], trials: int, store: Sto
     speed = _speed([baseline], store, resources)
     out = console()
     out.print(f"search {study.name} (preset {study.preset}), {trials} points in all, for the best {study.objective}")
+    _show_data(study)
     table = Table("setting", "from")
     for setting, words in ranges.items():
         table.add_row(setting, words)
     out.print(table)
     first = sum(_own_flops([baseline], store).values())
     _show_time(first + (trials - 1) * baseline.flops["segmentation"], first, trials, speed, resources)
+
+
+def _show_data(study: Study) -> None:
+    """Prints what the data's masks hold, and what a person should know of them."""
+    if study.survey:
+        console().print(_classes(study.about, study.survey))
+    for note in study.notes:
+        console().print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _classes(about: About, survey: Survey) -> Table:
+    """The share of pixels of each number that the masks hold, before any resize."""
+    table = Table("number", "class", "label pool", "held out", title="pixels of the masks", title_justify="left")
+    pairs = list(zip(survey.label_pixels, survey.held_out_pixels, strict=True))
+    sums = [max(1, sum(pixels)) for pixels in zip(*pairs, strict=True)]
+    for number, pixels in enumerate(pairs):
+        if any(pixels):
+            name = "void" if number == about.ignore_index else about.class_names[number]
+            table.add_row(str(number), Text(name), *(_share(n / total) for n, total in zip(pixels, sums, strict=True)))
+    unseen = [name for number, name in enumerate(about.class_names) if not any(pairs[number])]
+    if unseen:
+        names = ", ".join(unseen[:UNSEEN]) + (", ..." if len(unseen) > UNSEEN else "")
+        table.add_row("", Text(f"{len(unseen)} more: {names}"), "-", "-")
+    return table
+
+
+def _share(share: float) -> str:
+    return "-" if not share else "< 0.1 %" if share < 0.0005 else f"{100 * share:.1f} %"
 
 
 def _speed(trials: Iterable[Trial], store: Store, resources: Resources) -> Speed:

@@ -14,7 +14,7 @@ from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
 from search_spaces.spaces import Space
 from trainables.canonical import identified
 from trainables.config import Config, ConfigError, Overrides, apply
-from trainables.data import About, DataError, about
+from trainables.data import About, DataError, Survey, about
 from trainables.inputs import NOWHERE, Inputs
 from trainables.network_cost import network_cost
 from trainables.stages import stage_flops, stage_keys, trial_key
@@ -65,6 +65,8 @@ class Study:
     trials: tuple[Trial, ...]
     inputs: Inputs = NOWHERE
     left_out: tuple[str, ...] = ()  # variants that nobody asked for by name and that this baseline makes void
+    survey: Survey | None = None  # of the data's files, where people made them
+    notes: tuple[str, ...] = ()  # on what it reads: what a person should know before it runs
     objective: str = ""  # what a search maximises
     generation: int = 0  # times that it was begun anew
     keys: Callable[[Config], dict[str, str]] | None = None  # of a config's stages; None: those of today's code

@@ -30,6 +30,7 @@ class Request:
         name: of the study; None for one made from the preset and the settings.
         heat_map: timesteps at which each block is tried alone; () for no heat map, None for the usual ones.
         inputs: where this machine's data and checkpoint are.
+        notes: what was found on them that a person should know.
     """
 
     space: Space
@@ -41,6 +42,7 @@ class Request:
     name: str | None = None
     heat_map: Sequence[int] | None = ()
     inputs: Inputs = NOWHERE
+    notes: tuple[str, ...] = ()
 
 
 def parse_settings(texts: Iterable[str], what: str = "--set") -> dict[str, Any]:

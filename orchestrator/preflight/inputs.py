@@ -13,8 +13,7 @@ from orchestrator.preflight.masks import check_masks
 from trainables import data
 from trainables.config import Data
 from trainables.data import DataError
-
-IMAGE_CHANNELS = 3  # of every published guided-diffusion model
+from trainables.data.image_file import VOID
 
 
 def with_checkpoint(request: Request) -> Request:
@@ -32,31 +31,62 @@ def with_checkpoint(request: Request) -> Request:
         raise UsageError("--set: pretrained.weights is found from --checkpoint")
     if path is None:
         raise UsageError(f"--checkpoint: the preset {request.preset} needs the weights of a guided-diffusion model")
-    from trainables.unet.guided_checkpoint import check_checkpoint  # only now: it imports torch
+    from trainables.unet.guided_checkpoint import check_checkpoint, untold  # only now: it imports torch
 
+    wanted, size = baseline.pretrained, baseline.data.image_size
     try:
-        weights = check_checkpoint(path, baseline.pretrained, IMAGE_CHANNELS, baseline.data.image_size)
+        weights, place = check_checkpoint(path, wanted, wanted.image_channels, size)
     except DataError as error:
         raise UsageError(f"--checkpoint: {error}") from None
-    return replace(request, settings={**request.settings, "pretrained.weights": weights})
+    part = f" from its part {place}" if place else ""
+    note = (
+        f"{path.name} is loaded{part} with {untold(wanted)}, which no key or shape of it tells: "
+        "features are wrong unless it was trained so (--set pretrained...=)"
+    )
+    return replace(request, settings={**request.settings, "pretrained.weights": weights}, notes=(*request.notes, note))
 
 
-def looked_at(request: Request, build: Callable[[Request, data.About], plan.Study]) -> plan.Study:
-    """The study that is asked for, once all that it reads has been looked at.
+Build = Callable[[Request, data.About], plan.Study]  # of the request and of the facts of its dataset
 
-    Args:
-        build: makes the study of the request and of the facts of its dataset.
+
+def looked_at(request: Request, build: Build) -> plan.Study:
+    """The study that is asked for, once all that it reads has been looked at; downloads what can be had.
 
     Raises:
         UsageError: a request that cannot be; data or networks that cannot be used.
     """
     plan.draft(request)  # a word that is wrong is told before the data are read
-    facts, arrays = look_at_data(request)
-    study = build(request, facts)
-    sizes = {study.baseline.data: arrays}
-    check_masks(study, lambda wanted: _read(sizes, wanted, request.inputs.data_root))
+    study = _examined(request, build, images=True)
     look_at_networks(study)
     return study
+
+
+def planned(request: Request, build: Build) -> plan.Study:
+    """The study that is asked for, once the heads of its images and its masks have been looked at: for a dry run.
+
+    Raises:
+        UsageError: a request that cannot be; data that cannot be used.
+    """
+    plan.draft(request)
+    return _examined(request, build, images=False)
+
+
+def _examined(request: Request, build: Build, images: bool) -> plan.Study:
+    baseline, root = plan.baseline(request), request.inputs.data_root
+    try:
+        if images:
+            data.obtain(baseline.data, root)
+        found = data.examine(baseline.data, root, images=images)
+        if "segmentation" in baseline.stages:
+            _refuse_one_class(found)
+    except DataError as error:
+        raise UsageError(str(error)) from None
+    study = build(request, found.about)
+    if found.arrays:
+        sizes = {baseline.data: found.arrays}
+        check_masks(study, lambda wanted: _read(sizes, wanted, root))
+    remarks = found.survey.remarks if found.survey else ()
+    return replace(study, survey=found.survey, notes=(*request.notes, *remarks))
 
 
 def _read(known: dict[Data, data.Arrays], wanted: Data, root: Path | None) -> data.Arrays:
@@ -66,28 +96,26 @@ def _read(known: dict[Data, data.Arrays], wanted: Data, root: Path | None) -> da
     return known[wanted]
 
 
-def look_at_data(request: Request) -> tuple[data.About, data.Arrays]:
-    """The facts of the data and the data, each file of which can be read; downloaded first where that can be.
-
-    Raises:
-        UsageError: all that is wrong with the data, file by file.
-    """
-    baseline, root = plan.baseline(request), request.inputs.data_root
-    try:
-        data.obtain(baseline.data, root)
-        facts, found = data.read(baseline.data, root)
-        if "segmentation" in baseline.stages:
-            _refuse_one_class(found.label_masks.tobytes(), facts)
-        return facts, found
-    except DataError as error:
-        raise UsageError(str(error)) from None
-
-
-def _refuse_one_class(masks: bytes, about: data.About) -> None:
-    numbers = set(masks) - {about.ignore_index}
-    if len(numbers) == 1:
-        (name,) = (about.class_names[number] for number in numbers)
-        raise DataError(f"the masks of the label pool hold one class alone, {name}: there is nothing to tell apart")
+def _refuse_one_class(found: data.Examined) -> None:
+    """Refuses label masks of one class: as they are in the files, and at the image size where that is known."""
+    about, held = found.about, []
+    if found.survey:
+        held.append({number for number, pixels in enumerate(found.survey.label_pixels) if pixels})
+    if found.arrays:
+        held.append(set(found.arrays.label_masks.tobytes()))
+    for numbers in held:
+        classes = numbers - {about.ignore_index}
+        if len(classes) > 1:
+            continue
+        held_one = "".join(f"one class alone, {about.class_names[number]}" for number in classes) or "no class"
+        void = (
+            f"; {VOID} is void, neither trained on nor scored: if it is meant as a class, write another number in its "
+        )
+        void += f"place (Python's mask // {VOID} makes 0 and 1 of 0 and {VOID})"
+        raise DataError(
+            f"the masks of the label pool hold {held_one}: there is nothing to tell apart"
+            + (void if VOID in numbers and about.ignore_index == VOID else "")
+        )
 
 
 def look_at_networks(study: plan.Study) -> None:

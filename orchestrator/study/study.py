@@ -101,6 +101,8 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
             session.board.line(f"left out: {why}")
         for variant, remark in dict.fromkeys((trial.variant, r) for trial in study.trials for r in trial.remarks):
             session.board.line(f"{variant}: {remark}")
+        for note in study.notes:
+            session.board.line(f"note: {note}")
         session.board.line(f"study {study.name}: {session.summary()}")
         for line in session.code_told():
             session.board.line(line)

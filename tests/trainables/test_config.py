@@ -56,6 +56,31 @@ REFUSED = [
     ({"sampling.sampling_steps": 1001}, ["sampling.sampling_steps", "at most", "1000", "1001"]),
 ]
 
+HEADS = [
+    ({"pretrained.num_heads": 4}, ["pretrained.num_heads", "counts only with num_head_channels=-1", "4 beside 64"]),
+    ({"pretrained.num_heads_upsample": 4}, ["pretrained.num_heads_upsample", "num_head_channels=-1", "4 beside 64"]),
+    ({"pretrained.num_head_channels": -1}, ["pretrained.num_heads must be given", "num_head_channels is -1"]),
+    ({"pretrained.num_head_channels": 0}, ["pretrained.num_head_channels", "divide 256", "or be -1", "got 0"]),
+    ({"pretrained.num_head_channels": 48}, ["pretrained.num_head_channels", "divide 256", "48"]),
+    ({"pretrained.num_head_channels": -1, "pretrained.num_heads": 3}, ["pretrained.num_heads", "divide 256", "3"]),
+    ({"pretrained.num_head_channels": -1, "pretrained.num_heads": True}, ["num_heads", "true or false", "True"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "words"), HEADS, ids=lambda x: str(x)[:60])
+def test_heads_that_would_not_count_are_refused(overrides: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        apply(SEGMENTATION["bedroom"](), overrides)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_heads_may_be_given_by_their_number() -> None:
+    changes = {"num_head_channels": -1, "num_heads": 4, "num_heads_upsample": 8, "use_new_attention_order": True}
+    config = apply(SEGMENTATION["bedroom"](), {f"pretrained.{name}": value for name, value in changes.items()})
+    assert config.pretrained is not None
+    assert config.pretrained.model_dump().items() >= changes.items()
+
 
 @pytest.mark.parametrize(("overrides", "words"), REFUSED, ids=lambda x: str(x)[:60])
 def test_refusal_is_one_line_that_names_the_setting_and_what_is_allowed(overrides: dict, words: list[str]) -> None:

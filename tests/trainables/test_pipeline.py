@@ -20,13 +20,16 @@ from search_spaces.ablations import CONTROLS, VARIANTS
 from search_spaces.presets import quick
 from trainables import data
 from trainables.checkpoints import Checkpoints
-from trainables.config import Config, Overrides, apply
+from trainables.config import Config, Overrides, Pretrained, apply
 from trainables.evaluation import fid, pixel_classifier
+from trainables.inputs import Inputs
 from trainables.pipeline import Record, run_trial
 from trainables.sampling import draw
 from trainables.stages import stage_keys, stage_source
 from trainables.store import MANIFEST, Store
 from trainables.training import Diverged, Trainer
+from trainables.unet.guided_checkpoint import check_checkpoint
+from trainables.unet.guided_diffusion import random_unet
 
 ROOT = Path(__file__).parents[2]
 TINY: Overrides = {
@@ -254,6 +257,23 @@ def labelled(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
     monkeypatch.setattr(pixel_classifier, "Trainer", spied)
     return masks
+
+
+@pytest.mark.parametrize("weights", ["random", "checkpoint"])
+def test_a_pretrained_network_of_colours_takes_grey_images(weights: str, tmp_path: Path) -> None:
+    """The digits are grey; every network of guided-diffusion's takes three channels."""
+    settings = Pretrained(
+        num_channels=32, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(4,), num_head_channels=16
+    )
+    path = tmp_path / "network.pt"
+    if weights == "checkpoint":
+        torch.save(random_unet(settings, 3, 8, 0, torch.device("cpu")).state_dict(), path)
+        weights = check_checkpoint(path, settings, 3, 8).sha256
+    pretrained = settings.model_copy(update={"weights": weights})
+    wanted = _config(stages=("segmentation",)).model_copy(update={"pretrained": pretrained})
+    config = apply(wanted, {"segmentation.blocks": (1, 3)})
+    *_, last = run_trial(config, Store(tmp_path / "store"), inputs=Inputs(checkpoint=path))
+    assert last.result is not None and last.result["metrics"]["miou"] > 0
 
 
 def test_label_images_are_paired_by_seed(labelled: list[Tensor], tmp_path: Path) -> None:

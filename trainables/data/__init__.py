@@ -3,6 +3,8 @@
 about(data, root) -> About               what the plan must know; imports no torch, so that a dry run is quick
 read(data, root) -> (About, Arrays)      that, and the images and masks themselves, every file read and checked
 
+A dataset of files that people made has a third, `examine`, for what a person should see before a study.
+
 Both go through the files once, of which there may be tens of thousands: each is hashed once a call.
 
 `root` is where the files are: a fact of the machine, not a setting, so it is no part of any key.
@@ -82,6 +84,35 @@ class Dataset:
     held_out_masks: Tensor
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What the masks and images of a dataset hold, for a person to look at.
+
+    Args:
+        label_pixels: pixels of the label pool's masks by their number, 256 of them.
+        held_out_pixels: the same of the held-out masks.
+        remarks: a line each, on what a person should know.
+    """
+
+    label_pixels: tuple[int, ...]
+    held_out_pixels: tuple[int, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a look at a dataset's files gave.
+
+    Args:
+        arrays: where they were asked for.
+        survey: of files that people made; None for a dataset that is always the same.
+    """
+
+    about: About
+    arrays: Arrays | None
+    survey: Survey | None = None
+
+
 class Module(Protocol):
     """What a dataset's module offers. Both raise `DataError` where the files are not there or cannot be used."""
 
@@ -104,6 +135,21 @@ def about(data: Data, root: Path | None = None) -> About:
 def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
     """The facts of the dataset that `data` names, and its images and masks, at its image size, as arrays."""
     return _module(data).read(data, root)
+
+
+def examine(data: Data, root: Path | None = None, *, images: bool) -> Examined:
+    """All that can be known of the dataset before a study, by going through its files once.
+
+    Args:
+        images: whether they are decoded too; else only masks are.
+
+    Raises:
+        DataError: files that cannot be used.
+    """
+    module = _module(data)
+    if own := getattr(module, "examine", None):
+        return cast(Examined, own(data, root, images))
+    return Examined(*module.read(data, root)) if images else Examined(module.about(data, root), None)
 
 
 def arrays(data: Data, root: Path | None = None) -> Arrays:

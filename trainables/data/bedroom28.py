@@ -1,7 +1,7 @@
 """Bedroom-28: LSUN bedrooms with labels of their parts, as ddpm-segmentation publishes them.
 
     ROOT/bedroom_28/real/train/STEM.{png,jpg,jpeg,bmp}    beside its label, STEM.npy
-    ROOT/bedroom_28/real/test/...                         the same
+    ROOT/bedroom_28/real/test/...                         the same; suffixes may be in capitals
 
 ROOT/datasets/bedroom_28 and ROOT itself will do as well. real/train is the label pool and real/test is held out, both
 sorted by name. There are no images to train a DDPM on: the dataset goes with a pretrained one.
@@ -14,9 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.config import Data
-from trainables.data import About, Arrays, reading
+from trainables.data import About, Arrays, Examined, reading
 from trainables.data.cache import located
-from trainables.data.listing import Listing, Pair, images_in
+from trainables.data.listing import Listing, Pair, files_in, images_in
 
 CLASS_NAMES = (
     *("background", "bed", "bed footboard", "bed headboard", "bed side rail", "carpet", "ceiling"),
@@ -39,6 +39,11 @@ def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
     return reading.read(_listing(root), data)
 
 
+def examine(data: Data, root: Path | None, images: bool) -> Examined:
+    """Its facts, and what its masks hold; its images and masks as well where they are wanted."""
+    return reading.examine(_listing(root), data, images)
+
+
 def _listing(root: Path | None) -> Listing:
     folder = located(root, "bedroom_28", "real/train", "datasets/bedroom_28")
     listing = Listing("bedroom28", folder, class_names=CLASS_NAMES, square=True)
@@ -55,4 +60,5 @@ def _pairs(folder: Path, listing: Listing) -> list[Pair]:
     images = images_in(folder, listing.offenders).values()
     if not images:
         listing.offenders.add(folder, "holds no image")
-    return [Pair(path, path.with_suffix(".npy")) for path in images]
+    masks = files_in(folder, (".npy",))
+    return [Pair(path, masks.get(path.stem, [path.with_suffix(".npy")])[-1]) for path in images]

@@ -2,8 +2,10 @@
 
     ROOT/folder/images/STEM.{png,jpg,jpeg,bmp}
     ROOT/folder/masks/STEM.png or .npy                  class numbers; 255 is void
-    ROOT/folder/classes.yaml                            optional: the classes' names
+    ROOT/folder/classes.yaml or .yml                    optional: the classes' names
     ROOT/folder/{train,labels,held_out}.txt             optional, all three or none: the stems of the three splits
+
+Names and suffixes may be in capitals.
 
 Images that train.txt names need no masks. Without the split files, 60 % of the images train the DDPM, 20 % are the
 label pool and 20 % are held out, at random once and for all. The images have one channel where all of them are grey,
@@ -15,14 +17,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.config import Data
-from trainables.data import About, Arrays, reading
+from trainables.data import About, Arrays, Examined, reading
 from trainables.data.cache import located
-from trainables.data.image_file import IMAGE_SUFFIXES
-from trainables.data.listing import Listing, Pair, check_disjoint, class_names_in, images_in, names_in, shuffled
+from trainables.data.image_file import IMAGE_SUFFIXES, MASK_SUFFIXES
+from trainables.data.listing import (
+    CLASS_FILES,
+    Listing,
+    Pair,
+    check_disjoint,
+    class_names_in,
+    files_in,
+    images_in,
+    names_in,
+    readable,
+    shuffled,
+    spelled,
+)
 
 SPLIT_SEED = 20240526  # fixed: the splits are the same for every seed, study and machine
 SPLIT_FILES = ("train.txt", "labels.txt", "held_out.txt")
 FEWEST = 3  # images that can be split in three
+OTHER_CLASS_FILES = ("classes.txt", "classes.json", "classes.csv", "classes.names", "class_names.txt", "labelmap.txt")
 
 
 def about(data: Data, root: Path | None = None) -> About:
@@ -35,10 +50,15 @@ def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
     return reading.read(_listing(root), data)
 
 
+def examine(data: Data, root: Path | None, images: bool) -> Examined:
+    """Its facts, and what its masks hold; its images and masks as well where they are wanted."""
+    return reading.examine(_listing(root), data, images)
+
+
 def _listing(root: Path | None) -> Listing:
     folder = located(root, "folder", "images")
     listing = Listing("folder", folder, channels=None)
-    split_files = [folder / name for name in SPLIT_FILES]
+    split_files = [next(iter(spelled(folder, name)), folder / name) for name in SPLIT_FILES]
     given = any(path.exists() for path in split_files)
     for part in (folder / "masks", *(split_files if given else ())):
         if not part.exists():
@@ -46,16 +66,24 @@ def _listing(root: Path | None) -> Listing:
             listing.offenders.add(part, f"is missing{why}")
     listing.refuse()
 
-    images = images_in(folder / "images", listing.offenders)
+    images, masks = images_in(folder / "images", listing.offenders), files_in(folder / "masks", MASK_SUFFIXES)
+
+    def pairs(stems: list[str]) -> list[Pair]:
+        return [_pair(folder, images[stem], masks.get(stem, []), listing) for stem in stems]
+
     train, labels, held_out = _named(split_files, images, listing) if given else _drawn(images, listing)
     if not given:
-        _refuse_lone_masks(folder / "masks", images, listing)
+        _refuse_lone_masks(masks, images, listing)
         # A mask that is missing or broken is a mistake, unless a file says that nothing reads it.
-        listing.unread = [_pair(folder, images[stem], listing) for stem in train]
+        listing.unread = pairs(train)
     listing.train = [images[stem] for stem in train]
-    listing.labels = [_pair(folder, images[stem], listing) for stem in labels]
-    listing.held_out = [_pair(folder, images[stem], listing) for stem in held_out]
-    listing.class_names = class_names_in([folder / "classes.yaml"], listing.offenders)
+    listing.labels, listing.held_out = pairs(labels), pairs(held_out)
+    listing.class_names = class_names_in(spelled(folder, *CLASS_FILES), listing.offenders)
+    if listing.class_names is None:
+        unread = spelled(folder, *OTHER_CLASS_FILES)
+        listing.remarks += [
+            f"{path.name} is not read: the names of classes are read from classes.yaml" for path in unread
+        ]
     return listing
 
 
@@ -80,17 +108,19 @@ def _drawn(images: dict[str, Path], listing: Listing) -> list[list[str]]:
     return [order[2 * fifth :], order[:fifth], order[fifth : 2 * fifth]]
 
 
-def _refuse_lone_masks(masks: Path, images: dict[str, Path], listing: Listing) -> None:
+def _refuse_lone_masks(masks: dict[str, list[Path]], images: dict[str, Path], listing: Listing) -> None:
     """Lists the masks that would be left out unseen: their images are missing, or of a kind that is not read."""
     suffixes = ",".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
-    for path in sorted(masks.iterdir()):
-        if path.suffix in (".png", ".npy") and not path.name.startswith(".") and path.stem not in images:
-            listing.offenders.add(path, f"has no image {path.stem}.{{{suffixes}}} in {listing.folder / 'images'}")
+    for stem in sorted(masks.keys() - images.keys()):
+        for path in masks[stem]:
+            what = f"has no image {readable(stem)}.{{{suffixes}}} in {listing.folder / 'images'}"
+            listing.offenders.add(path.with_name(readable(path.name)), what)
 
 
-def _pair(folder: Path, image: Path, listing: Listing) -> Pair:
+def _pair(folder: Path, image: Path, masks: list[Path], listing: Listing) -> Pair:
     """The image and the mask of its stem; a PNG stands for a mask that is missing."""
-    png, npy = (folder / "masks" / f"{image.stem}{suffix}" for suffix in (".png", ".npy"))
-    if png.exists() and npy.exists():
-        listing.offenders.add(npy, f"is a second mask, beside {png.name}")
-    return Pair(image, npy if npy.exists() else png)
+    first = min(masks, key=lambda path: path.suffix.lower() != ".png", default=None)
+    for second in masks:
+        if first is not None and second != first:
+            listing.offenders.add(second, f"is a second mask, beside {first.name}")
+    return Pair(image, first or folder / "masks" / f"{image.stem}.png")

@@ -6,6 +6,7 @@ A check goes on to the last file: `DataError` lists all offenders, not the first
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from trainables.data import DataError
 from trainables.data.image_file import IMAGE_SUFFIXES, VOID, Unusable, one_line
 
 SHOWN = 20  # lines of offenders
+CLASS_FILES = ("classes.yaml", "classes.yml")
+
+Contents = dict[tuple[str, Path], str]  # (split, file) -> SHA-256
 
 
 class Offenders:
@@ -70,6 +74,8 @@ class Listing:
         ignore_index: the mask value that is no class.
         unscored_classes: trained on, but no part of the mIoU.
         unread: pairs of the DDPM's images, whose masks nothing reads: they are looked at like the others.
+        turned: EXIF's orientation of each image and mask that is not displayed as it is stored, once heads are read.
+        remarks: what a person should know, and is no fault.
     """
 
     name: str
@@ -84,6 +90,8 @@ class Listing:
     unscored_classes: tuple[int, ...] = ()
     offenders: Offenders = field(default_factory=Offenders)
     unread: list[Pair] = field(default_factory=list)
+    turned: dict[Path, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def pairs(self) -> list[Pair]:
@@ -129,12 +137,34 @@ def check_disjoint(splits: dict[Path, list[str]], offenders: Offenders) -> None:
 def images_in(folder: Path, offenders: Offenders) -> dict[str, Path]:
     """The image files of a folder by their stems, sorted."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                offenders.add(path, f"has the same stem as {found[path.stem].name}")
-            found.setdefault(path.stem, path)
+    for stem, paths in files_in(folder, IMAGE_SUFFIXES).items():
+        for second in paths[1:]:
+            offenders.add(second, f"has the same stem as {paths[0].name}")
+        if (name := readable(paths[0].name)) != paths[0].name:
+            offenders.add(paths[0].with_name(name), "has a name that is no UTF-8; rename it, and its mask with it")
+        else:
+            found[stem] = paths[0]
     return found
+
+
+def files_in(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
+    """The files of a folder that end in one of the suffixes, in capitals or not, by their stems, sorted."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def spelled(folder: Path, *names: str) -> list[Path]:
+    """The files of a folder that have one of the names, in capitals or not; exact spellings come first."""
+    found = [path for path in folder.iterdir() if path.name.lower() in names]
+    return sorted(found, key=lambda path: (path.name not in names, path.name))
+
+
+def readable(name: str) -> str:
+    r"""A file's name as it can be printed: a byte that is no UTF-8 as `\xff`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:

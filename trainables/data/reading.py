@@ -13,20 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import Data
-from trainables.data import About, Arrays
+from trainables.data import About, Arrays, Examined
 from trainables.data.cache import cached
 from trainables.data.image_file import (
+    UPRIGHT,
     VOID,
+    Head,
     Mask,
     Unusable,
     image_head,
-    mask_size,
+    mask_head,
     nearest,
     numbers_in,
     read_image,
     read_mask,
 )
-from trainables.data.listing import Listing, Pair
+from trainables.data.listing import Contents, Listing, Pair
+from trainables.data.survey import survey
 
 VERSION = 1  # of the reading, here and in `image_file`; a part of the fingerprint
 
@@ -56,6 +59,27 @@ def read(listing: Listing, data: Data) -> tuple[About, Arrays]:
     return _about(listing, channels, fingerprint), arrays
 
 
+def examine(listing: Listing, data: Data, images: bool) -> Examined:
+    """The facts of the listed dataset and what its masks hold, for one pass through the files.
+
+    Args:
+        images: whether they are wanted too, as `read` gives them.
+
+    Raises:
+        DataError: with all files that cannot be used, and masks that cannot be class numbers.
+    """
+    channels, size = _check_heads(listing), data.image_size
+    if listing.offenders and images:
+        _decoded(listing, channels, size)
+    listing.refuse()
+    contents = _contents(listing)
+    fingerprint = _fingerprint(listing, contents)
+    found = survey(listing, contents, fingerprint, lambda mask: _named_only(mask, listing))
+    name = f"{listing.name}-{size}-{fingerprint}"
+    arrays = cached(name, lambda: _decoded(listing, channels, size)) if images else None
+    return Examined(_about(listing, channels, fingerprint), arrays, found)
+
+
 def _about(listing: Listing, channels: int, fingerprint: str | None = None) -> About:
     """The facts.
 
@@ -81,18 +105,26 @@ def _check_heads(listing: Listing) -> int:
     modes, sizes = set(), {}
     for path in listing.images:
         with listing.offenders.of(path):
-            mode, sizes[path] = image_head(path)
-            modes.add(mode)
+            head = _noted(path, image_head(path), listing)
+            sizes[path] = head.size
+            modes.add(head.mode)
             if listing.square and len(set(sizes[path])) > 1:
                 raise Unusable(f"is {_by(sizes[path])} pixels; images must be square")
     for pair in listing.pairs + listing.unread:
         with listing.offenders.of(pair.mask):
-            size = mask_size(pair.mask)
+            size = _noted(pair.mask, mask_head(pair.mask), listing).size
             if listing.square and len(set(size)) > 1:
                 raise Unusable(f"is {_by(size)} pixels; masks must be square")
             if not listing.square and size != sizes.get(pair.image, size):
-                raise Unusable(f"is {_by(size)} pixels, but its image {_by(sizes[pair.image])}")
+                turned = ", turned as EXIF says: masks must be as displayed" if pair.image in listing.turned else ""
+                raise Unusable(f"is {_by(size)} pixels, but its image {_by(sizes[pair.image])}{turned}")
     return listing.channels or (1 if modes == {"L"} else 3)
+
+
+def _noted(path: Path, head: Head, listing: Listing) -> Head:
+    if head.orientation != UPRIGHT:
+        listing.turned[path] = head.orientation
+    return head
 
 
 def _decoded(listing: Listing, channels: int, size: int) -> Arrays:
@@ -147,19 +179,30 @@ def _numbered(listing: Listing) -> tuple[str, ...]:
     return tuple(f"class {number}" for number in range(highest + 1))
 
 
-def _fingerprint(listing: Listing) -> str:
-    """SHA-256 over the names and contents of all files, which split each is in, and the classes."""
+def _fingerprint(listing: Listing, contents: Contents | None = None) -> str:
+    """SHA-256 over the names and contents of all files, which split each is in, and the classes.
+
+    Data of before orientations were applied keep theirs where nothing is turned.
+    """
     facts = [VERSION, listing.name, listing.class_names, listing.ignore_index]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    images = {"train": listing.train}
+    for (split, path), content in (contents or _contents(listing)).items():
+        turned = [listing.turned[path]] if path in listing.turned else []
+        digest.update(json.dumps([split, path.relative_to(listing.folder).as_posix(), content, *turned]).encode())
+    return digest.hexdigest()
+
+
+def _contents(listing: Listing) -> Contents:
+    """The SHA-256 of each file that is a part of the dataset, in a fixed order."""
+    files = {"train": listing.train}
     for split, pairs in (("labels", listing.labels), ("held out", listing.held_out)):
-        images[split] = [path for pair in pairs for path in (pair.image, pair.mask)]
-    for split, paths in images.items():
+        files[split] = [path for pair in pairs for path in (pair.image, pair.mask)]
+    found: Contents = {}
+    for split, paths in files.items():
         for path in paths:
             with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(json.dumps([split, path.relative_to(listing.folder).as_posix(), content]).encode())
-    return digest.hexdigest()
+                found[split, path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def _by(size: tuple[int, int]) -> str:

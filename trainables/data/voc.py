@@ -3,7 +3,9 @@
     ROOT/voc/VOCdevkit/VOC2012/JPEGImages/NAME.jpg
     ROOT/voc/VOCdevkit/VOC2012/SegmentationClass/NAME.png              class numbers; 255 is void
     ROOT/voc/VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt  names; test.txt may be there as well
-    ROOT/voc/classes.yaml, or VOC2012/classes.yaml                     optional: the classes' names
+    ROOT/voc/classes.yaml, or VOC2012/classes.yaml; .yml will do        optional: the classes' names
+
+Suffixes may be in capitals.
 
 The DDPM trains on train.txt. With masks for test.txt, val.txt is the label pool and test.txt is held out; without, as
 in PASCAL's own release, val.txt is split in half at random once and for all.
@@ -12,12 +14,23 @@ in PASCAL's own release, val.txt is split in half at random once and for all.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from trainables.config import Data
-from trainables.data import About, Arrays, reading
+from trainables.data import About, Arrays, Examined, reading
 from trainables.data.cache import downloaded, located
-from trainables.data.listing import Listing, Pair, check_disjoint, class_names_in, names_in, shuffled
+from trainables.data.listing import (
+    CLASS_FILES,
+    Listing,
+    Pair,
+    check_disjoint,
+    class_names_in,
+    files_in,
+    names_in,
+    shuffled,
+    spelled,
+)
 
 MARKER = "VOCdevkit/VOC2012"
 SOURCE = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -37,6 +50,11 @@ def about(data: Data, root: Path | None = None) -> About:
 def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
     """Its facts, and its images and masks squashed to `data.image_size`."""
     return reading.read(_listing(root), data)
+
+
+def examine(data: Data, root: Path | None, images: bool) -> Examined:
+    """Its facts, and what its masks hold; its images and masks as well where they are wanted."""
+    return reading.examine(_listing(root), data, images)
 
 
 def download(root: Path) -> None:
@@ -63,16 +81,19 @@ def _listing(root: Path | None) -> Listing:
             listing.offenders.add(part, "is missing")
     listing.refuse()
 
-    splits = _splits(sets, base / "SegmentationClass", listing)
-    pairs = [[_pair(base, name) for name in names] for names in splits]
+    images = _suffixed(base / "JPEGImages", ".jpg")
+    masks = _suffixed(base / "SegmentationClass", ".png")
+    splits = _splits(sets, masks, listing)
+    pairs = [[Pair(images(name), masks(name)) for name in names] for names in splits]
     listing.train, listing.labels, listing.held_out = [pair.image for pair in pairs[0]], pairs[1], pairs[2]
-    listing.class_names = class_names_in((folder / "classes.yaml", base / "classes.yaml"), listing.offenders)
+    classes = spelled(folder, *CLASS_FILES) + spelled(base, *CLASS_FILES)
+    listing.class_names = class_names_in(classes, listing.offenders)
     if listing.class_names is None and all(PASCAL_NAME.fullmatch(name) for names in splits for name in names):
         listing.class_names = PASCAL_CLASSES
     return listing
 
 
-def _splits(sets: Path, masks: Path, listing: Listing) -> tuple[list[str], list[str], list[str]]:
+def _splits(sets: Path, masks: Callable[[str], Path], listing: Listing) -> tuple[list[str], list[str], list[str]]:
     """The names of the three splits."""
     offenders = listing.offenders
     named = {sets / part: names_in(sets / part, offenders) for part in ("train.txt", "val.txt")}
@@ -80,7 +101,7 @@ def _splits(sets: Path, masks: Path, listing: Listing) -> tuple[list[str], list[
     test_file = sets / "test.txt"
     test = names_in(test_file, offenders) if test_file.exists() else []
     # PASCAL keeps the masks of its test images to itself; where only some are missing, they are missed.
-    if any((masks / f"{name}.png").exists() for name in test):
+    if any(masks(name).exists() for name in test):
         check_disjoint({**named, test_file: test}, offenders)
         return train, val, test
     check_disjoint(named, offenders)
@@ -90,5 +111,7 @@ def _splits(sets: Path, masks: Path, listing: Listing) -> tuple[list[str], list[
     return train, order[: len(order) // 2], order[len(order) // 2 :]
 
 
-def _pair(base: Path, name: str) -> Pair:
-    return Pair(base / "JPEGImages" / f"{name}.jpg", base / "SegmentationClass" / f"{name}.png")
+def _suffixed(folder: Path, suffix: str) -> Callable[[str], Path]:
+    """What finds a name's file in the folder, whose suffix may be in capitals; the usual path where there is none."""
+    there = files_in(folder, (suffix,))
+    return lambda name: there.get(name, [folder / f"{name}{suffix}"])[-1]

@@ -139,7 +139,23 @@ class DecoderOutputs:
             yield FeatureMaps(maps, images.shape[-1])
 
 
-Features = PixelValues | DecoderOutputs
+class InColour:
+    """What a network of several channels puts out for images of one too: the one is repeated, as grey in RGB is.
+
+    Args:
+        features: of the network.
+        channels: that it takes.
+    """
+
+    def __init__(self, features: DecoderOutputs, channels: int) -> None:
+        self.features, self.channels = features, channels
+
+    def batches(self, images: Tensor) -> Iterator[FeatureMaps]:
+        """The feature maps of uint8 images (N, C, H, W), C 1 or the network's, some images at a time."""
+        yield from self.features.batches(images.expand(-1, self.channels, -1, -1))
+
+
+Features = PixelValues | DecoderOutputs | InColour
 
 
 def joined(batches: Iterable[FeatureMaps], images: int) -> Generator[int, None, FeatureMaps]:

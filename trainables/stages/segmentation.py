@@ -47,7 +47,7 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
 def _features(context: Context) -> Features:
     from trainables.diffusion.process import Process
     from trainables.diffusion.schedules import timesteps_at
-    from trainables.evaluation.features import DecoderOutputs, PixelValues
+    from trainables.evaluation.features import DecoderOutputs, InColour, PixelValues
 
     config = context.config
     if config.segmentation.features == "pixels":
@@ -56,7 +56,9 @@ def _features(context: Context) -> Features:
     process, wanted, timesteps = Process(config.diffusion), config.segmentation, config.segmentation.timesteps
     if wanted.noise_levels:
         timesteps = timesteps_at(config.diffusion, wanted.noise_levels)
-    return DecoderOutputs(network, process.to(context.device), timesteps, wanted.blocks, config.seed, context.parts)
+    process = process.to(context.device)
+    outputs = DecoderOutputs(network, process, timesteps, wanted.blocks, config.seed, context.parts)
+    return outputs if config.pretrained is None else InColour(outputs, config.pretrained.image_channels)
 
 
 def _pretrained(context: Context) -> GuidedUNet:
@@ -64,8 +66,8 @@ def _pretrained(context: Context) -> GuidedUNet:
     from trainables.unet import guided_checkpoint, guided_diffusion
 
     settings, size = context.config.pretrained, context.config.data.image_size
-    channels, device = context.data.about.image_channels, context.device
     assert settings is not None
+    channels, device = settings.image_channels, context.device
     if settings.weights == "random":
         return guided_diffusion.random_unet(settings, channels, size, context.config.seed, device)
     if context.inputs.checkpoint is None:

@@ -1,6 +1,7 @@
 """guided-diffusion's U-Net under that project's own names, so that its checkpoints load key by key.
 
-Attention is in the project's first order (`use_new_attention_order` False), which its checkpoints have.
+Neither the heads of an attention nor the order of its channels changes a key or a shape: a checkpoint does not tell
+them, and with others than it was trained with its features are wrong in silence.
 
 B batch, C channels, H and W pixels, E the channels of the timestep's embedding.
 
@@ -60,18 +61,30 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention over the pixels of (B, C, H, W), with a norm before it and a skip.
 
-    The channels of `qkv` are counted by head, then query, key and value: not the order of `blocks.Attention`.
+    The channels of `qkv` are counted by head, then query, key and value; in the project's new order, as in that of
+    `blocks.Attention`, by query, key and value, then head.
+
+    Args:
+        upward: whether it is of an output block, which may have heads of its own number.
     """
 
-    def __init__(self, channels: int, settings: Pretrained) -> None:
+    def __init__(self, channels: int, settings: Pretrained, upward: bool = False) -> None:
         super().__init__()
-        self.head_channels = settings.num_head_channels
+        self.head_channels, self.new_order = settings.num_head_channels, settings.use_new_attention_order
+        if self.head_channels == -1:
+            heads = settings.num_heads_upsample if upward and settings.num_heads_upsample else settings.num_heads
+            assert heads is not None, "a config with neither is refused"
+            self.head_channels = channels // heads
         self.norm = _norm(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv1d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        qkv = self.qkv(self.norm(x).flatten(2)).unflatten(1, (-1, 3, self.head_channels))
+        qkv = self.qkv(self.norm(x).flatten(2))
+        if self.new_order:
+            qkv = qkv.unflatten(1, (3, -1, self.head_channels)).transpose(1, 2)
+        else:
+            qkv = qkv.unflatten(1, (-1, 3, self.head_channels))
         # The fused kernels want a head's channels side by side.
         q, k, v = qkv.transpose(3, 4).contiguous().unbind(2)  # each (B, heads, HW, C / heads)
         h = F.scaled_dot_product_attention(q, k, v)
@@ -196,7 +209,8 @@ def _output_blocks(settings: Pretrained, skips: list[int], image_size: int) -> I
     for level, mult in reversed(list(enumerate(settings.channel_mult))):
         width = settings.num_channels * mult
         for i in range(settings.num_res_blocks + 1):
-            block = Block([_res(c + remaining.pop(), width, settings), *_attention(level, width, settings, image_size)])
+            attention = _attention(level, width, settings, image_size, upward=True)
+            block = Block([_res(c + remaining.pop(), width, settings), *attention])
             if level and i == settings.num_res_blocks:
                 double = nn.Upsample(scale_factor=2.0, mode="nearest")
                 updown = settings.resblock_updown
@@ -209,8 +223,10 @@ def _res(in_channels: int, out_channels: int, settings: Pretrained) -> ResBlock:
     return ResBlock(in_channels, out_channels, settings, nn.Identity())
 
 
-def _attention(level: int, channels: int, settings: Pretrained, image_size: int) -> list[Attention]:
-    return [Attention(channels, settings)] if image_size // 2**level in settings.attention_resolutions else []
+def _attention(
+    level: int, channels: int, settings: Pretrained, image_size: int, upward: bool = False
+) -> list[Attention]:
+    return [Attention(channels, settings, upward)] if image_size // 2**level in settings.attention_resolutions else []
 
 
 def _norm(channels: int) -> nn.GroupNorm:

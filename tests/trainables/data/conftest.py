@@ -74,7 +74,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
         return head
 
     monkeypatch.setattr(hashlib, "file_digest", hashed)
-    for name in ("image_head", "mask_size"):
+    for name in ("image_head", "mask_head"):
         monkeypatch.setattr(reading, name, counted(getattr(reading, name)))
     return found
 

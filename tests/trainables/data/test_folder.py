@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -177,3 +179,45 @@ def test_each_file_is_looked_at_and_hashed_once(call: Any, folder_tree: Any, loo
     assert set(looks.hashed.values()) == {1}
     # The masks of the images that train the DDPM are no part of the dataset.
     assert Counter(path.parent.name for path in looks.hashed) == {"images": 10, "masks": 4}
+
+
+def test_names_may_be_in_capitals(folder_tree: Any) -> None:
+    root = folder_tree.root
+    folder_tree.text("classes.yaml", "- a", "- b")
+    for split, stems in {"train": "0123", "labels": "456", "held_out": "789"}.items():
+        folder_tree.text(f"{split}.txt", *stems)
+    before = data.arrays(DATA, root)
+    for name, other in {"train.txt": "Train.TXT", "classes.yaml": "Classes.YML"}.items():
+        (root / name).rename(root / other)
+    for i in range(10):
+        (root / f"masks/{i}.png").rename(root / f"masks/{i}.PNG")
+        (root / f"images/{i}.png").rename(root / f"images/{i}.PnG")
+    found = data.arrays(DATA, root)
+    assert all(np.array_equal(a, b) for a, b in zip(vars(found).values(), vars(before).values(), strict=True))
+    assert data.about(DATA, root).class_names == ("a", "b")
+
+
+def test_mask_in_capitals_without_an_image_is_listed(folder_tree: Any) -> None:
+    (folder_tree.root / "masks/3.png").rename(folder_tree.root / "masks/x.PNG")
+    message = _message(folder_tree.root)
+    assert "masks/x.PNG: has no image x.{" in message
+    assert "masks/3.png: is missing" in message
+
+
+def test_second_mask_in_capitals_is_one_too_many(folder_tree: Any) -> None:
+    folder_tree.mask("masks/3.npy")
+    (folder_tree.root / "masks/3.npy").rename(folder_tree.root / "masks/3.NPY")
+    assert _message(folder_tree.root).splitlines()[1:] == [
+        f"  {folder_tree.root}/masks/3.NPY: is a second mask, beside 3.png"
+    ]
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_name_that_is_no_utf_8_is_one_line(part: str, folder_tree: Any) -> None:
+    """From an archive of another system, for example; it was a traceback."""
+    folder = os.fsencode(folder_tree.root)
+    shutil.copy(folder + f"/{part}/3.png".encode(), folder + f"/{part}/caf\xe9.png".encode("latin-1"))
+    (line,) = _message(folder_tree.root).splitlines()[1:]
+    assert line.encode()  # it can be printed
+    says = {"images": "has a name that is no UTF-8; rename it", "masks": "has no image caf\\xe9.{"}
+    assert line.startswith(f"  {folder_tree.root}/{part}/caf\\xe9.png: {says[part]}")

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageFile
 from torch.nn import functional as F
 
-from trainables.data.image_file import Unusable, nearest, read_image, read_mask
+from trainables.data.image_file import Unusable, image_head, mask_head, nearest, read_image, read_mask
 
 # Reading
 
@@ -67,6 +67,76 @@ def test_npy_mask_is_read_by_its_values(tree: Any, dtype: str) -> None:
     found = read_mask(tree.root / "a.npy")
     assert found.dtype == np.uint8
     assert np.array_equal(found, numbers)
+
+
+ORIENTATIONS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    # What is stored, made from what is displayed: EXIF 2.32, section 4.6.4.A.
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+def _oriented(displayed: np.ndarray, orientation: int, path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(ORIENTATIONS[orientation](displayed))).save(path, exif=exif)
+
+
+def _exif_last(path: Path) -> None:
+    """Moves a PNG's eXIf chunk behind its pixels, where some programs write it."""
+    content = path.read_bytes()
+    at = content.index(b"eXIf") - 4
+    end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+    path.write_bytes(content[:at] + content[end:-12] + content[at:end] + content[-12:])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("late", [False, True], ids=["before the pixels", "behind the pixels"])
+def test_image_and_mask_are_read_as_they_are_displayed(orientation: int, late: bool, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    mask = np.random.default_rng(1).integers(0, 5, (10, 12), np.uint8)
+    for name, displayed in {"image.png": image, "mask.png": mask}.items():
+        _oriented(displayed, orientation, tmp_path / name)
+        if late:
+            _exif_last(tmp_path / name)
+    assert np.array_equal(read_image(tmp_path / "image.png", 3, 16), image.transpose(2, 0, 1))
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
+    assert mask_head(tmp_path / "mask.png") == ("L", (12, 10), orientation)
+    assert image_head(tmp_path / "image.png") == ("RGB", (16, 16), orientation)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"Exif\0\0rubbish", b"Exif\0\0MM\0*\0\0\xff\xff", b""])
+def test_exif_that_no_program_can_read_turns_nothing(exif: bytes, tmp_path: Path) -> None:
+    image = np.full((12, 20, 3), 7, np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.jpg", exif=exif)
+    assert image_head(tmp_path / "a.jpg") == ("RGB", (20, 12), 1)
+    assert (read_image(tmp_path / "a.jpg", 3, 8) == 7).all()
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_orientation_that_is_none_turns_nothing(value: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    Image.fromarray(np.zeros((12, 20), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    assert image_head(tmp_path / "a.jpg") == ("L", (20, 12), 1)
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "Png", "NPY"])
+def test_suffix_of_a_mask_may_be_in_capitals(suffix: str, tree: Any) -> None:
+    numbers = np.array([[0, 3, 255], [1, 2, 3]], np.uint8)
+    if suffix == "NPY":
+        with tree.path("a.NPY").open("wb") as file:
+            np.save(file, numbers)
+    else:
+        Image.fromarray(numbers).save(tree.path(f"a.{suffix}"), format="PNG")
+    assert np.array_equal(read_mask(tree.root / f"a.{suffix}"), numbers)
 
 
 # Files that are refused

@@ -72,6 +72,16 @@ def test_class_names_are_those_of_the_file(lines: list[str], folder_tree: Any) -
     assert data.about(DATA, folder_tree.root).class_names == ("sky", "no")
 
 
+@pytest.mark.parametrize("name", ["classes.yml", "Classes.yaml", "CLASSES.YML"])
+def test_class_file_may_have_the_other_suffix_and_capitals(name: str, folder_tree: Any) -> None:
+    folder_tree.text(name, "- sky", "- road")
+    assert data.about(DATA, folder_tree.root).class_names == ("sky", "road")
+    folder_tree.text("classes.yaml", "- sky", "- road")
+    if name != "classes.yaml":
+        (line,) = _message(folder_tree.root).splitlines()[1:]
+        assert line.startswith(f"  {folder_tree.root / name}: is a second list of classes, beside ")
+
+
 def test_random_order_is_the_same_for_ever() -> None:
     assert shuffled("abcdefgh", 1) == ORDER
     assert shuffled("hgfedcba", 1) == shuffled("abcdefgh", 1) != shuffled("abcdefgh", 2)

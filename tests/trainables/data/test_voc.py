@@ -91,6 +91,14 @@ def test_test_set_with_some_masks_lacks_the_others(voc_tree: Any) -> None:
     assert line.strip() == f"{voc_tree.root}/{BASE}/SegmentationClass/2008_000002.png: is missing"
 
 
+def test_suffixes_may_be_in_capitals(voc_tree: Any) -> None:
+    before = data.arrays(DATA, voc_tree.root)
+    for path in [*(voc_tree.root / BASE).rglob("*.jpg"), *(voc_tree.root / BASE).rglob("*.png")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    found = data.arrays(DATA, voc_tree.root)
+    assert all(np.array_equal(a, b) for a, b in zip(vars(found).values(), vars(before).values(), strict=True))
+
+
 def test_pascals_names_go_with_pascals_file_names(voc_tree: Any) -> None:
     names = data.about(DATA, voc_tree.root).class_names
     assert len(names) == 21

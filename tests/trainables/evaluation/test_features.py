@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from trainables.config import Diffusion
 from trainables.diffusion.process import Process
 from trainables.evaluation import features
-from trainables.evaluation.features import DecoderOutputs, FeatureMaps, PixelValues, joined
+from trainables.evaluation.features import DecoderOutputs, FeatureMaps, InColour, PixelValues, joined
 from trainables.images import to_unit
 
 SHAPES = [  # (image size, [(channels, size) of each map])
@@ -110,6 +110,20 @@ def test_one_noise_serves_all_images_and_timesteps(monkeypatch: pytest.MonkeyPat
     assert 0.3 < float(first.std()) < 3
     for _, other in noise[1:]:
         assert_close(other, first, rtol=0, atol=1e-4)
+
+
+def test_a_network_of_colours_is_shown_grey_images_as_if_they_were_saved_in_colour() -> None:
+    grey = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    colour = grey.repeat(1, 3, 1, 1)
+    shown = []
+    for making, images in ((InColour, grey), (InColour, colour), (None, colour)):
+        model = Model()
+        outputs = _outputs(model)
+        list((making(outputs, 3) if making else outputs).batches(images))
+        shown.append(torch.cat([x_t for x_t, _ in model.shown]))
+    assert shown[0].shape == (10, 3, 8, 8)
+    assert torch.equal(shown[0], shown[1]) and torch.equal(shown[0], shown[2])
+    assert not torch.equal(shown[0][:, 0], shown[0][:, 1])  # the noise is each channel's own
 
 
 def test_noise_depends_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from search_spaces.presets import bedroom
 from trainables import stages
 from trainables.config import Config, Data, Overrides, Pretrained, Segmentation, apply, flatten
 from trainables.data import About, about
@@ -224,3 +225,15 @@ def test_keys_are_those_of_earlier_stores(config: Config, keys: dict[str, str]) 
     today = stage_keys(config, about)
     assert {stage: key.partition("-")[0] for stage, key in today.items()} == keys
     assert stage_keys(config, about, dict.fromkeys(keys, "")) == keys
+
+
+BEDROOM = bedroom()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_head_channels": -1, "num_heads": 4}, {"use_new_attention_order": True}], ids=["heads", "order"]
+)
+def test_what_no_shape_of_a_checkpoint_tells_is_in_the_key(changes: dict[str, object]) -> None:
+    about = About(1, ("a", "b"), 1097, 200, 500, "fingerprint")
+    changed = apply(BEDROOM, {f"pretrained.{name}": value for name, value in changes.items()})
+    assert settings_keys(changed, about) != settings_keys(BEDROOM, about)

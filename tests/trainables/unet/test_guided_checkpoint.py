@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import pickle
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,7 @@ from torch.testing import assert_close
 
 from trainables.config import Pretrained
 from trainables.data import DataError
-from trainables.unet.guided_checkpoint import check_checkpoint, load_checkpoint
+from trainables.unet.guided_checkpoint import MARK, check_checkpoint, load_checkpoint, untold
 from trainables.unet.guided_diffusion import GuidedUNet
 
 CPU = torch.device("cpu")
@@ -70,7 +73,7 @@ def good(tmp_path: Path) -> Path:
 def test_a_good_file_is_loaded_for_inference(tmp_path: Path, newer: bool) -> None:
     path, model = tmp_path / "good.pt", _small()
     torch.save(model.state_dict(), path, _use_new_zipfile_serialization=newer)
-    assert check_checkpoint(path, SMALL, **SHAPE) == _sha(path)
+    assert check_checkpoint(path, SMALL, **SHAPE) == (_sha(path), "")
     loaded = _load(path)
     assert_close(loaded(*_inputs()), model(*_inputs()), rtol=1e-4, atol=1e-4)
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
@@ -184,7 +187,7 @@ def test_missing_unexpected_and_misshapen_keys_are_all_named(good: Path) -> None
 def test_a_long_list_of_keys_says_how_many_it_leaves_out(good: Path) -> None:
     state = torch.load(good, weights_only=True)
     keys = len(state)
-    torch.save({f"module.{key}": tensor for key, tensor in state.items()}, good)
+    torch.save({f"{key}.other": tensor for key, tensor in state.items()}, good)
     counts, *lines = _refused(good)
     assert f"keys: {keys} missing, {keys} not expected" in counts
     for difference in ("missing", "not expected"):
@@ -209,3 +212,73 @@ def test_every_setting_that_changes_a_shape_is_found_out(good: Path, delta: dict
     lines = _refused(good, SMALL.model_copy(update=delta))
     assert "is not of this architecture; keys: " in lines[0]
     assert len(lines) > 1
+
+
+# Checkpoints with something around the network
+
+
+def _prefixed(prefix: str, model: GuidedUNet) -> dict[str, Tensor]:
+    return {f"{prefix}{key}": tensor for key, tensor in model.state_dict().items()}
+
+
+WRAPPED: dict[str, tuple[Callable[[GuidedUNet], object], str]] = {
+    "DataParallel": (lambda m: _prefixed("module.", m), "['module.*']"),
+    "compiled": (lambda m: _prefixed("_orig_mod.", m), "['_orig_mod.*']"),
+    "average": (lambda m: {"ema": m.state_dict(), "step": 7}, "['ema']"),
+    "weights": (lambda m: {"state_dict": m.state_dict(), "optimizer": {"lr": 0.1, "state": {}}}, "['state_dict']"),
+    "both": (lambda m: {"model": _prefixed("module.", m), "args": argparse.Namespace(lr=1)}, "['model']['module.*']"),
+    "deep": (lambda m: {"states": {"ema": m.state_dict()}}, "['states']['ema']"),
+    "beside": (lambda m: {**_prefixed("model.", m), "betas": torch.zeros(1000)}, "['model.*']"),
+    "another network": (lambda m: {"ema": m.state_dict(), "D": {MARK: torch.zeros(3)}}, "['ema']"),
+}
+
+
+@pytest.mark.parametrize(("wrap", "place"), WRAPPED.values(), ids=WRAPPED)
+def test_one_network_that_fits_is_found_in_a_file(
+    wrap: Callable[[GuidedUNet], object], place: str, tmp_path: Path
+) -> None:
+    path, model = tmp_path / "wrapped.pt", _small()
+    torch.save(wrap(model), path)
+    assert check_checkpoint(path, SMALL, **SHAPE) == (_sha(path), place)
+    loaded = _load(path)
+    assert all(torch.equal(p, q) for p, q in zip(loaded.parameters(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_of_two_networks_the_command_that_unpacks_each_is_told(flat: bool, tmp_path: Path) -> None:
+    path, model = tmp_path / "two.pt", _small()
+    ema = {key: tensor + 1 for key, tensor in model.state_dict().items()}
+    nested = {"model": model.state_dict(), "ema": ema}
+    torch.save({f"{name}.{k}": v for name, s in nested.items() for k, v in s.items()} if flat else nested, path)
+    head, *lines = _refused(path)
+    assert head.endswith("holds 2 networks that fit; write the one that is meant to a file")
+    assert [line.split(":")[0] for line in lines] == [f"  for ['{n}{'.*' if flat else ''}']" for n in nested]
+    command = lines[1].partition(": ")[2]
+    assert command.startswith('python -c "')
+    subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
+    unpacked = torch.load(tmp_path / "two-ema.pt", weights_only=True)
+    assert unpacked.keys() == ema.keys()
+    assert all(torch.equal(unpacked[key], ema[key]) for key in ema)
+
+
+def test_the_keys_of_a_wrapped_network_that_does_not_fit_are_told_without_what_is_around(tmp_path: Path) -> None:
+    path, state = tmp_path / "wrapped.pt", _small().state_dict()
+    del state["out.0.bias"]
+    torch.save({"ema": {f"module.{key}": tensor for key, tensor in state.items()}}, path)
+    counts, line = _refused(path)
+    assert counts.endswith("keys in ['ema']['module.*']: 1 missing, 0 not expected, 0 of another shape or type")
+    assert line == "  out.0.bias: missing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "num_head_channels=16, use_new_attention_order=False"),
+        (
+            {"num_head_channels": -1, "num_heads": 4, "use_new_attention_order": True},
+            "num_head_channels=-1, num_heads=4, use_new_attention_order=True",
+        ),
+    ],
+)
+def test_what_a_checkpoint_does_not_tell_is_named(changes: dict[str, object], words: str) -> None:
+    assert untold(SMALL.model_copy(update=changes)) == words

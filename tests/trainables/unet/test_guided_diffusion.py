@@ -48,7 +48,9 @@ def their_settings(parity: Path) -> Pretrained:
     card = json.loads((parity / "config.json").read_text())
     flags = card["create_model_and_diffusion_kwargs"]
     lists = {name: [int(n) for n in flags[name].split(",")] for name in ("channel_mult", "attention_resolutions")}
-    same = {name: flags[name] for name in Pretrained.model_fields if name in flags}
+    # With num_head_channels, the number of heads does not count in that project; here it is refused.
+    unused = {"num_heads", "num_heads_upsample"} if flags["num_head_channels"] != -1 else set()
+    same = {name: flags[name] for name in Pretrained.model_fields if name in flags and name not in unused}
     return Pretrained.model_validate({**same, **lists, "weights": card["sha256"]["state_dict.pt"]})
 
 
@@ -183,6 +185,67 @@ def test_attention_is_that_of_torch_with_the_channels_counted_by_head(heads: int
         need_weights=False,
     )
     assert_close(attention(x), x + expected.permute(1, 2, 0).reshape(x.shape), rtol=1e-4, atol=1e-4)
+
+
+def _legacy(qkv: Tensor, heads: int) -> Tensor:
+    """guided-diffusion's QKVAttentionLegacy, written out: heads first, then query, key and value."""
+    batch, width, length = qkv.shape
+    c = width // (3 * heads)
+    q, k, v = qkv.reshape(batch * heads, c * 3, length).split(c, dim=1)
+    weight = torch.softmax(torch.einsum("bct,bcs->bts", q, k) / c**0.5, dim=-1)
+    return torch.einsum("bts,bcs->bct", weight, v).reshape(batch, -1, length)
+
+
+def _new(qkv: Tensor, heads: int) -> Tensor:
+    """guided-diffusion's QKVAttention, written out: query, key and value first, then heads."""
+    batch, width, length = qkv.shape
+    c = width // (3 * heads)
+    q, k, v = (part.reshape(batch * heads, c, length) for part in qkv.chunk(3, dim=1))
+    weight = torch.softmax(torch.einsum("bct,bcs->bts", q, k) / c**0.5, dim=-1)
+    return torch.einsum("bts,bcs->bct", weight, v).reshape(batch, -1, length)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+@pytest.mark.parametrize(("new_order", "theirs"), [(False, _legacy), (True, _new)])
+def test_attention_has_the_heads_and_the_order_of_its_settings(
+    new_order: bool, theirs: Callable[[Tensor, int], Tensor], heads: int
+) -> None:
+    changes = {"num_head_channels": -1, "num_heads": heads, "use_new_attention_order": new_order}
+    attention = _randomised(Attention(64, SMALL.model_copy(update=changes)))
+    x = torch.randn(2, 64, 3, 5)
+    h = attention.proj_out(theirs(attention.qkv(attention.norm(x).flatten(2)), heads))
+    assert_close(attention(x), x + h.reshape(x.shape), rtol=1e-4, atol=1e-4)
+
+
+UNTOLD = {
+    "num_heads": {"num_head_channels": -1, "num_heads": 2},
+    "num_heads_upsample": {"num_head_channels": -1, "num_heads": 4, "num_heads_upsample": 1},
+    "use_new_attention_order": {"use_new_attention_order": True},
+}
+
+
+@pytest.mark.parametrize("changes", UNTOLD.values(), ids=UNTOLD)
+def test_what_no_shape_tells_changes_the_features(changes: dict[str, object]) -> None:
+    model, other = _small(), GuidedUNet(SMALL.model_copy(update=changes), **SHAPE).eval()
+    other.load_state_dict(model.state_dict(), strict=True)
+    (found,) = model.features(*_inputs(), [3]).values()
+    (changed,) = other.features(*_inputs(), [3]).values()
+    assert float((found - changed).norm() / found.norm()) > 0.01
+
+
+def test_heads_are_counted_on_every_level_and_the_output_blocks_may_have_their_own() -> None:
+    changes = {"num_head_channels": -1, "num_heads": 4, "num_heads_upsample": 2, "attention_resolutions": (16, 8)}
+    model = GuidedUNet(SMALL.model_copy(update=changes), **SHAPE)
+    found = {name: m.head_channels for name, m in model.named_modules() if isinstance(m, Attention)}
+    assert found == {
+        "input_blocks.1.1": 8,  # 32 channels
+        "input_blocks.3.1": 16,  # 64 channels
+        "middle_block.1": 16,
+        "output_blocks.0.1": 32,
+        "output_blocks.1.1": 32,
+        "output_blocks.2.1": 16,
+        "output_blocks.3.1": 16,
+    }
 
 
 def test_timestep_embedding_is_that_of_diffusers_with_the_cosines_first() -> None:

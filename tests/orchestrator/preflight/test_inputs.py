@@ -1,0 +1,138 @@
+"""What a dry run says of the data that people bring: their classes, and why they cannot be used."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from orchestrator.run import main
+
+SPLITS = {"train": (0, 100), "labels": (100, 125), "held_out": (125, 130)}
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """130 images, as many as the preset `own` needs, with masks of two classes and void."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "own"
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, (first, last) in SPLITS.items():
+        (folder / f"{split}.txt").write_text("\n".join(map(str, range(first, last))))
+        for i in range(first, last):
+            Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / f"images/{i}.png")
+            write_mask(folder, i, (0, 0, 1, 255))
+    return folder
+
+
+def write_mask(folder: Path, i: int, numbers: tuple[int, ...]) -> None:
+    """A mask of four columns of these numbers."""
+    Image.fromarray(np.repeat(np.array([numbers], np.uint8), 8, 0).repeat(2, 1)).save(folder / f"masks/{i}.png")
+
+
+def dry_run(folder: Path) -> int:
+    return main(["segmentation", "--preset", "own", "--data-root", str(folder), "--variants", "baseline", "--dry-run"])
+
+
+def test_the_plan_shows_the_classes_with_their_share_of_pixels(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own / "classes.yml").write_text("[sky, road, car]")
+    for i in range(*SPLITS["held_out"]):
+        write_mask(own, i, (0, 1, 1, 1))
+    shutil.copy(own / "images/3.png", own / "images/127.png")
+    assert dry_run(own) == 0
+    out = capsys.readouterr().out
+    rows = [tuple(cell.strip() for cell in line.strip("│").split("│")) for line in out.splitlines() if "%" in line]
+    assert rows == [
+        ("0", "sky", "50.0 %", "25.0 %"),
+        ("1", "road", "25.0 %", "75.0 %"),
+        ("255", "void", "25.0 %", "-"),
+    ]
+    assert "1 more: car" in out
+    assert "note: 1 image is byte for byte in both 'train' and 'held out' (127.png is 3.png)" in out
+
+
+def test_masks_of_0_and_255_are_refused_with_what_to_do(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("labels", "held_out"):
+        for i in range(*SPLITS[split]):
+            write_mask(own, i, (0, 0, 255, 255))
+    assert dry_run(own) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the masks of the label pool hold one class alone, class 0: ")
+    assert "255 is void, neither trained on nor scored" in line and "mask // 255 makes 0 and 1" in line
+
+
+def test_one_class_without_void_is_refused_without_a_word_on_void(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(*SPLITS["labels"]):
+        write_mask(own, i, (1, 1, 1, 1))
+    assert dry_run(own) == 2
+    assert capsys.readouterr().err == (
+        "error: the masks of the label pool hold one class alone, class 1: there is nothing to tell apart\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (["masks_resized/a.png"], "fill no area, so they are no classes"),
+        (["names/UPPER.PNG", "masks_own_palette/0001TP_006690.png"], "each mask has a palette of its own"),
+    ],
+)
+def test_masks_as_people_have_them_are_refused(
+    files: list[str], says: str, own: Path, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, name in enumerate(files, SPLITS["labels"][0]):
+        shutil.copy(cases / name, own / f"masks/{i}.png")
+        with Image.open(cases / name) as mask:
+            Image.new("L", mask.size).save(own / f"images/{i}.png")
+    assert dry_run(own) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_file_in_capitals_is_read(own: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part, suffix in (("images", "JPG"), ("masks", "PNG")):
+        (own / part / "100.png").unlink()
+        shutil.copy(cases / "names" / f"UPPER.{suffix}", own / part / f"100.{suffix}")
+    assert dry_run(own) == 0
+    assert "class 9" in capsys.readouterr().out
+
+
+NETWORK = {
+    "data.image_size": 8,
+    "pretrained.num_channels": 32,
+    "pretrained.num_res_blocks": 1,
+    "pretrained.channel_mult": "[1,2]",
+    "pretrained.attention_resolutions": "[4]",
+    "pretrained.num_head_channels": -1,
+    "pretrained.num_heads": 2,
+    "segmentation.blocks": "[1,3]",
+    "segmentation.label_images": 10,
+}
+
+
+def test_what_a_checkpoint_does_not_tell_is_named_and_grey_data_go_with_it(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from trainables.config import Pretrained
+    from trainables.unet.guided_diffusion import GuidedUNet
+
+    made_of = {n.removeprefix("pretrained."): yaml.safe_load(str(v)) for n, v in NETWORK.items() if "pre" in n}
+    network = GuidedUNet(Pretrained.model_validate(made_of), 3, 8)
+    torch.save({"ema": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "net.pt")
+    words = ["segmentation", "--preset", "bedroom", "--dataset", "folder", "--data-root", str(own)]
+    for name, value in NETWORK.items():
+        words += ["--set", f"{name}={value}"]
+    assert main([*words, "--variants", "baseline", "--checkpoint", str(tmp_path / "net.pt"), "--dry-run"]) == 0
+    note = "net.pt is loaded from its part ['ema']['module.*'] with num_head_channels=-1, num_heads=2, "
+    note += "use_new_attention_order=False, which no key or shape of it tells: features are wrong unless"
+    assert f"note: {note}" in capsys.readouterr().out
