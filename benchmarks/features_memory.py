@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from search_spaces.presets import bedroom
-from trainables.config import Segmentation
 from trainables.diffusion.process import Process
 from trainables.evaluation.features import DecoderOutputs, FeatureMaps, joined
 from trainables.evaluation.pixel_classifier import Ensemble, Labelled, Trainer, vote
+from trainables.sections import Segmentation
 from trainables.unet.guided_diffusion import GuidedUNet
 
 IMAGES, CLASSES = 40, 29

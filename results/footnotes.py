@@ -116,7 +116,8 @@ def _smoke(metric: Metric, trials: pd.DataFrame) -> Iterator[str]:
         yield f"{metric.name} against {few} real images is a smoke value: their {covariance} is singular"
     enough = measured[measured["samples"] > metric.features]
     if few := _few(enough, "samples", 2 * metric.features + 1):
-        yield f"{metric.name} at half of {few} samples, and its extrapolation, are smoke values: singular"
+        half = f"{metric.name} at half of {few} samples, and its extrapolation, are smoke values"
+        yield f"{half}: their {covariance} is singular"
 
 
 def _few(measured: pd.DataFrame, counted: str, most: int) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trainables.config import Config, Data, Diffusion, Fid, Pretrained, Sampling, Segmentation, Training, UNet
+from trainables.config import Config
+from trainables.sections import Data, Diffusion, Fid, Pretrained, Sampling, Segmentation, Training, UNet
 
 
 def quick() -> Config:

@@ -28,10 +28,11 @@ FLOORS = {
         {"training", "sampling", "evaluation", "network_cost"},
         {"unet", "diffusion"},
         {"data"},
-        {"checkpoints", "claims"},
+        {"canonical", "checkpoints", "claims"},
         {"store"},
-        {"cache", "images", "inputs", "progress", "randomness", "source"},
+        {"cache", "finite", "images", "inputs", "progress", "randomness", "source", "training_rates"},
         {"config"},
+        {"sections"},
     ],
     "search_spaces": [{"spaces"}, {"presets", "segmentation", "ablations", "tuning"}],
 }

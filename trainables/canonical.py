@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from trainables.config import Config, Diffusion, Sampling, Section, Segmentation, Training, UNet, flatten
+from trainables.config import Config, flatten
+from trainables.sections import Diffusion, Sampling, Section, Segmentation, Training, UNet
 from trainables.training_rates import warmed_up_decay
 
 # Settings that came after the first stores were made, each with the value that stands for what was before: where it has

@@ -1,4 +1,4 @@
-"""Every setting of one trial, with its default, its range and its unit. Imports no torch.
+"""One trial's config: its sections, what of them contradicts each other, and how it is changed. Imports no torch.
 
 A config is frozen. A variant, `--set` and a YAML file change it by one language, dotted overrides:
 `apply(config, {"unet.block": "convnext"})`.
@@ -7,173 +7,22 @@ A config is frozen. A variant, `--set` and a YAML file change it by one language
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from trainables.contradictions import contradictions
+from trainables.sections import Data, Diffusion, Fid, Pretrained, Sampling, Section, Segmentation, Training, UNet
 
 Overrides = Mapping[str, Any]
+
+FEWEST_IMAGES = 2  # that have a covariance
+FEWEST_SAMPLES = 2 * FEWEST_IMAGES  # a Frechet distance is measured at half of them too
 
 
 class ConfigError(ValueError):
     """A setting that cannot be; its text is one line that names the setting and what is allowed."""
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses names it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _truth_values_where_they_belong(cls, values: Any) -> Any:
-        """Pydantic would take a truth value for 0 or 1."""
-        for name, value in values.items() if isinstance(values, Mapping) else ():
-            field = cls.model_fields.get(name)
-            if isinstance(value, bool) and field and field.annotation is not bool:
-                raise ValueError(f"{name} must not be true or false, but got {value!r}")
-        return values
-
-
-class Data(Section):
-    """The dataset and the size that its images are brought to."""
-
-    dataset: Literal["digits", "mnist", "voc", "folder", "bedroom28"] = "digits"
-    image_size: int = Field(default=16, ge=8, le=1024)  # pixels; images are square
-
-
-class UNet(Section):
-    """The network that predicts the noise."""
-
-    base_channels: int = Field(default=64, ge=8, multiple_of=8)
-    channel_mults: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8), min_length=1)
-    blocks_per_level: int = Field(default=2, ge=1)
-    block: Literal["resnet", "convnext"] = "resnet"
-    norm: Literal["group", "adagn"] = "group"
-    norm_groups: int = Field(default=8, ge=1)
-    attention_resolutions: tuple[Annotated[int, Field(ge=1)], ...] = (16, 8, 4)  # pixels; () removes all attention
-    attention_heads: int = Field(default=4, ge=1)
-    convnext_expansion: int = Field(default=2, ge=1)
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-
-    @property
-    def levels(self) -> int:
-        """The number of resolutions."""
-        return len(self.channel_mults)
-
-    @property
-    def level_channels(self) -> tuple[int, ...]:
-        """The channels of each level, the finest first."""
-        return tuple(self.base_channels * mult for mult in self.channel_mults)
-
-    @property
-    def up_blocks(self) -> tuple[int, ...]:
-        """The numbers of the up blocks: after the down blocks 1..L and the middle block L + 1."""
-        return tuple(range(self.levels + 2, 2 * self.levels + 2))
-
-
-class Pretrained(Section):
-    """A U-Net of guided-diffusion's with the weights of a checkpoint; the names are that project's flags."""
-
-    image_channels: ClassVar[int] = 3  # of every network that project makes; grey images are repeated to as many
-    # The checkpoint's SHA-256; random: an untrained control.
-    weights: str = Field(default="random", pattern="^(random|[0-9a-f]{64})$")
-    num_channels: int = Field(default=256, ge=32, multiple_of=32)
-    num_res_blocks: int = Field(default=2, ge=1)
-    channel_mult: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 1, 2, 2, 4, 4), min_length=1)
-    attention_resolutions: tuple[Annotated[int, Field(ge=1)], ...] = (32, 16, 8)  # pixels
-    num_head_channels: int = Field(default=64, ge=-1)  # of each attention head; -1: num_heads decides
-    num_heads: int | None = Field(default=None, ge=1)  # of each attention; only where num_head_channels is -1
-    num_heads_upsample: int | None = Field(default=None, ge=1)  # of the output blocks; None: num_heads
-    use_new_attention_order: bool = False  # query, key and value before the heads; no shape tells, as of the heads
-    resblock_updown: bool = True
-    use_scale_shift_norm: bool = True
-    learn_sigma: bool = True
-
-    @property
-    def output_blocks(self) -> int:
-        """The number of output blocks; they are counted from 0."""
-        return len(self.channel_mult) * (self.num_res_blocks + 1)
-
-
-class Diffusion(Section):
-    """The forward process."""
-
-    timesteps: int = Field(default=1000, ge=2)
-    beta_schedule: Literal["linear", "cosine"] = "linear"
-    beta_start: float = Field(default=1e-4, gt=0, lt=1)  # linear schedule, at 1000 timesteps
-    beta_end: float = Field(default=0.02, gt=0, lt=1)  # linear schedule, at 1000 timesteps
-    beta_scaling: Literal["by_timesteps", "none"] = "by_timesteps"  # linear schedule: times 1000 / timesteps
-    beta_min: float = Field(default=0.0, ge=0, lt=1)  # cosine schedule's lower clip; the ablation study's is 1e-4
-    beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine schedule's upper clip
-
-    @model_validator(mode="after")
-    def _rises(self) -> Diffusion:
-        if self.beta_start >= self.beta_end:
-            raise ValueError(f"diffusion.beta_end must be above beta_start={self.beta_start}, but got {self.beta_end}")
-        if self.beta_min >= self.beta_max:
-            raise ValueError(f"diffusion.beta_max must be above beta_min={self.beta_min}, but got {self.beta_max}")
-        scaled = self.beta_schedule == "linear" and self.beta_scaling == "by_timesteps"
-        if scaled and self.timesteps <= 1000 * self.beta_end:
-            raise ValueError(
-                f"diffusion.timesteps must be above {1000 * self.beta_end:g} where beta_end={self.beta_end} is scaled "
-                f"by 1000 / timesteps (beta_scaling), but got {self.timesteps}"
-            )
-        return self
-
-
-class Training(Section):
-    """The DDPM's optimisation."""
-
-    train_steps: int = Field(default=10_000, ge=0)  # 0: the untrained control
-    batch_size: int = Field(default=64, ge=1)
-    learning_rate: float = Field(default=2e-4, gt=0)
-    warmup_steps: int = Field(default=0, ge=0)
-    final_learning_rate: float = Field(default=1.0, ge=0, le=1)  # factor that a cosine decay ends at; 1: constant
-    weight_decay: float = Field(default=0.01, ge=0)  # AdamW's, decoupled from the gradient
-    ema_decay: float = Field(default=0.9999, ge=0, lt=1)
-    ema_warmup: bool = True  # at most (1 + step) / (10 + step): a short memory while the weights still move fast
-    grad_clip: float = Field(default=1.0, gt=0)  # norm
-    precision: Literal["fp32", "bf16"] = "fp32"
-
-
-class Sampling(Section):
-    """The sample sets that FID is measured on."""
-
-    source: Literal["model", "held_out"] = "model"  # held_out: real images, the floor of FID
-    sampler: Literal["ddpm", "ddim"] = "ddpm"
-    sampling_steps: int = Field(default=1000, ge=1)
-    sampling_repeats: int = Field(default=3, ge=1)
-    samples: int = Field(default=10_000, ge=2)  # images a repeat
-    batch_size: int = Field(default=500, ge=1)
-
-
-class Fid(Section):
-    """The Frechet distances to measure."""
-
-    metrics: tuple[Literal["fid_digits", "fid", "kid"], ...] = Field(default=("fid_digits",), min_length=1)
-    reference_images: int = Field(default=0, ge=0)  # of the training images; 0: all of them
-
-
-class Segmentation(Section):
-    """The pixel classifier on the U-Net's features."""
-
-    features: Literal["unet", "pixels"] = "unet"  # pixels: raw values, the control
-    blocks: tuple[int, ...] = Field(default=(6, 7, 8, 9), min_length=1)
-    timesteps: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50, 150, 250), min_length=1)
-    noise_levels: tuple[float, ...] = ()  # log-SNR in nats, in place of timesteps: the same noise in every schedule
-    label_images: int = Field(default=40, ge=1)
-    validation_images: int = Field(default=20, ge=0)  # labelled, not trained on; only the loss on them is measured
-    held_out_images: int = Field(default=500, ge=1)  # scored; the same for every seed
-    ensemble_size: int = Field(default=10, ge=1)
-    hidden_channels: tuple[Annotated[int, Field(ge=1)], ...] = (128, 32)  # the reference: (256, 128) from 30 classes on
-    pixel_order: Literal["shuffled", "by_image"] = "shuffled"  # by_image: a batch is of one image
-    epochs: int = Field(default=4, ge=1)
-    batch_size: int = Field(default=64, ge=2)  # pixels
-    learning_rate: float = Field(default=1e-3, gt=0)
-    miou_rules: tuple[Literal["void_masked", "reference"], ...] = Field(default=("void_masked",), min_length=1)
 
 
 class Config(Section):
@@ -192,9 +41,114 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
-        for problem in contradictions(self):
+        for problem in _contradictions(self):
             raise ValueError(problem)
         return self
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """What is wrong with settings that are right one by one: each names the setting and what is allowed."""
+    yield from _unet_contradictions(config) if config.pretrained is None else _pretrained_contradictions(config)
+    last = config.diffusion.timesteps - 1
+    for t in config.segmentation.timesteps:
+        if t > last and not config.segmentation.noise_levels:
+            yield f"segmentation.timesteps must be at most {last} (diffusion.timesteps - 1), but got {t}"
+    for name in _WITHOUT_REPETITION:
+        values = attrgetter(name)(config)
+        if len(set(values)) < len(values):
+            yield f"{name} must not repeat a value, but got {list(values)}"
+    if "fid" in config.stages:
+        yield from _fid_contradictions(config)
+    if "segmentation" in config.stages:
+        yield from _classifier_contradictions(config)
+    if config.sampling.sampling_steps > config.diffusion.timesteps:
+        yield (
+            f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "
+            f"but got {config.sampling.sampling_steps}"
+        )
+
+
+def _fid_contradictions(config: Config) -> Iterator[str]:
+    if config.fid.reference_images == 1:
+        yield f"fid.reference_images must be 0, for all, or at least {FEWEST_IMAGES}, but got 1"
+    fewest = FEWEST_IMAGES if config.fid.metrics == ("kid",) else FEWEST_SAMPLES
+    if config.sampling.samples < fewest:
+        yield f"sampling.samples must be at least {fewest} for these fid.metrics, but got {config.sampling.samples}"
+
+
+def _classifier_contradictions(config: Config) -> Iterator[str]:
+    """Void pixels aside, which the masks alone can tell."""
+    segmentation, pixels = config.segmentation, config.data.image_size**2
+    by_image = segmentation.pixel_order == "by_image"
+    most = pixels if by_image else pixels * segmentation.label_images
+    if segmentation.batch_size > most:
+        of = "an image" if by_image else "the label_images"
+        yield f"segmentation.batch_size must be at most the {most} pixels of {of}, but got {segmentation.batch_size}"
+
+
+_WITHOUT_REPETITION = (
+    "stages",
+    "unet.attention_resolutions",
+    "fid.metrics",
+    "segmentation.blocks",
+    "segmentation.timesteps",
+    "segmentation.noise_levels",
+    "segmentation.miou_rules",
+)
+
+
+def _unet_contradictions(config: Config) -> Iterator[str]:
+    unet, size = config.unet, config.data.image_size
+    coarsest = 2 ** (unet.levels - 1)
+    if size % coarsest:
+        yield f"data.image_size must be a multiple of {coarsest}, for {unet.levels} unet.channel_mults, but got {size}"
+    widths = [unet.base_channels, *unet.level_channels]
+    for channels in widths:
+        if channels % unet.norm_groups:
+            yield f"unet.norm_groups must divide each of {widths}, but got {unet.norm_groups}"
+    resolutions = [size // 2**level for level in range(unet.levels)]
+    for resolution in unet.attention_resolutions:
+        if resolution not in resolutions:
+            yield f"unet.attention_resolutions must be among {resolutions}, but got {resolution}"
+        elif unet.level_channels[resolutions.index(resolution)] % unet.attention_heads:
+            channels = unet.level_channels[resolutions.index(resolution)]
+            heads = unet.attention_heads
+            yield f"unet.attention_heads must divide {channels}, the channels at {resolution}, but got {heads}"
+    for block in config.segmentation.blocks:
+        if block not in unet.up_blocks:
+            yield f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, but got {block}"
+
+
+def _pretrained_contradictions(config: Config) -> Iterator[str]:
+    assert config.pretrained is not None
+    if config.stages != ("segmentation",):
+        yield f"stages must be [segmentation] with a pretrained network, but got {list(config.stages)}"
+    coarsest = 2 ** (len(config.pretrained.channel_mult) - 1)
+    if config.data.image_size % coarsest:
+        yield f"data.image_size must be a multiple of {coarsest}, but got {config.data.image_size}"
+    yield from _head_contradictions(config.pretrained)
+    resolutions = [config.data.image_size // 2**level for level in range(len(config.pretrained.channel_mult))]
+    for resolution in config.pretrained.attention_resolutions:
+        if resolution not in resolutions:
+            yield f"pretrained.attention_resolutions must be among {resolutions}, but got {resolution}"
+    for block in config.segmentation.blocks:
+        if not 0 <= block < config.pretrained.output_blocks:
+            last = config.pretrained.output_blocks - 1
+            yield f"segmentation.blocks must be among the output blocks 0 to {last}, but got {block}"
+
+
+def _head_contradictions(pretrained: Pretrained) -> Iterator[str]:
+    channels, width = pretrained.num_channels, pretrained.num_head_channels
+    heads = {n: h for n in ("num_heads", "num_heads_upsample") if (h := getattr(pretrained, n)) is not None}
+    if width == 0 or channels % width:
+        yield f"pretrained.num_head_channels must divide {channels}, pretrained.num_channels, or be -1, but got {width}"
+    if width == -1 and pretrained.num_heads is None:
+        yield "pretrained.num_heads must be given where num_head_channels is -1"
+    for name, value in heads.items():
+        if width != -1:
+            yield f"pretrained.{name} counts only with num_head_channels=-1, but got {value} beside {width}"
+        if channels % value:
+            yield f"pretrained.{name} must divide {channels}, pretrained.num_channels, but got {value}"
 
 
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:

@@ -20,12 +20,13 @@ from functools import cache
 from pathlib import Path
 
 from trainables.cache import cache_folder
-from trainables.config import Config, Pretrained, UNet
+from trainables.config import Config
 from trainables.data import About
+from trainables.sections import Pretrained, UNet
 from trainables.store import hashed
 
 HERE = Path(__file__).parent
-CODE = (Path(__file__), HERE / "config.py", *sorted((HERE / "unet").glob("*.py")))  # what the counts follow from
+CODE = (Path(__file__), HERE / "sections.py", *sorted((HERE / "unet").glob("*.py")))  # what the counts follow from
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "trainables"
 # A test holds that none of it computes a figure.
 PLUMBING = {f"{PACKAGE}.{name}" for name in (
-    "cache", "checkpoints", "claims", "config", "data.cache", "inputs", "network_cost", "progress", "source",
-    "stages.stage", "store",
+    "cache", "checkpoints", "claims", "config", "data.cache", "inputs", "network_cost", "progress", "sections",
+    "source", "stages.stage", "store",
 )}  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from trainables.config import Training
+from trainables.sections import Training
 
 
 def learning_rate(training: Training, step: int) -> float:

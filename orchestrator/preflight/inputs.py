@@ -11,9 +11,9 @@ from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.masks import check_masks
 from trainables import data
-from trainables.config import Data
 from trainables.data import DataError
 from trainables.data.image_file import VOID
+from trainables.sections import Data
 
 
 def with_checkpoint(request: Request) -> Request:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from orchestrator.errors import UsageError
 from orchestrator.planning.names import BASELINE
 from orchestrator.planning.plan import Study
-from trainables.config import Config, Data
+from trainables.config import Config
 from trainables.data import About, Arrays
+from trainables.sections import Data
 
 Counts = NDArray[np.int64]
 

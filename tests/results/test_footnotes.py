@@ -24,22 +24,51 @@ def test_of_many_pairs_some_are_named_and_the_rest_counted() -> None:
     assert "v0 and v1; v0 and v2; v0 and v3; v0 and v4; 6 more pairs change places." in footnotes
 
 
+WHOLE = {"fid_digits": "64x64", "fid": "2048x2048"}
+
+
 @pytest.mark.parametrize(
-    ("samples", "smoke"),
+    ("samples", "few", "few_in_a_half"),
     [
-        (64, {"fid_digits": "64x64", "fid": "2048x2048"}),
-        (65, {"fid": "2048x2048"}),
-        (2048, {"fid": "2048x2048"}),
-        (2049, {}),
+        (64, ["fid_digits", "fid"], []),
+        (65, ["fid"], ["fid_digits"]),
+        (129, ["fid"], ["fid_digits"]),
+        (130, ["fid"], []),
+        (2048, ["fid"], []),
+        (2049, [], ["fid"]),
+        (4097, [], ["fid"]),
+        (4098, [], []),
     ],
 )
-def test_a_frechet_distance_from_too_few_samples_is_called_a_smoke_value(samples: int, smoke: dict[str, str]) -> None:
+def test_a_frechet_distance_from_too_few_samples_is_called_a_smoke_value(
+    samples: int, few: list[str], few_in_a_half: list[str]
+) -> None:
     trials = paper_study(samples)
     lines = markdown_table(summary_of(trials), trials).splitlines()
-    assert [line for line in lines if "smoke" in line] == [
-        f"{name} from {samples} samples is a smoke value: its {size} covariance is singular."
-        for name, size in smoke.items()
+    whole = [f"{n} from {samples} samples is a smoke value: its {WHOLE[n]} covariance is singular." for n in few]
+    half = [
+        f"{n} at half of {samples} samples, and its extrapolation, are smoke values: their {WHOLE[n]} covariance is "
+        "singular."
+        for n in few_in_a_half
     ]
+    assert sorted(line for line in lines if "smoke" in line) == sorted(whole + half)
+
+
+@pytest.mark.parametrize(("images", "smoke"), [(64, True), (65, False)])
+def test_a_reference_of_too_few_images_makes_a_smoke_value_too(images: int, smoke: bool) -> None:
+    trials = digits_study()
+    trials["samples"], trials["reference_images"] = 500, images
+    line = "fid_digits against 64 real images is a smoke value: their 64x64 covariance is singular."
+    assert (line in markdown_table(summary_of(trials), trials)) == smoke
+
+
+def test_what_the_plan_remarked_is_said_once_with_the_rows_that_it_is_of() -> None:
+    trials = digits_study()
+    trials.loc[trials["variant"] != "convnext", "remarks"] = "sampling begins from noise alone; it never saw that"
+    lines = markdown_table(summary_of(trials), trials).splitlines()
+    assert "Baseline, cosine, held-out: sampling begins from noise alone." in lines
+    assert "Baseline, cosine, held-out: it never saw that." in lines
+    assert "remarks" not in "".join(markdown_table(summary_of(digits_study()), digits_study()))
 
 
 def test_smoke_values_of_several_sizes_are_given_as_a_range() -> None:

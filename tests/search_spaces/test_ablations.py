@@ -42,7 +42,7 @@ def _anatomy(base: Config, delta: Overrides) -> Anatomy:
     return Anatomy(
         {name: type(module) for name, module in model.named_modules()},
         {name: tuple(p.shape) for name, p in model.named_parameters()},
-        betas(config.diffusion),
+        torch.from_numpy(betas(config.diffusion)),
     )
 
 

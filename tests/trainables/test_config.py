@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from search_spaces.presets import ABLATIONS, SEGMENTATION
-from trainables.config import Config, ConfigError, Data, Segmentation, UNet, apply, flatten
+from trainables.config import Config, ConfigError, apply, flatten
+from trainables.sections import Data, Segmentation, UNet
 
 ROOT = Path(__file__).parents[2]
 SMALL = Config(

@@ -20,11 +20,12 @@ from search_spaces.ablations import CONTROLS, VARIANTS
 from search_spaces.presets import quick
 from trainables import data
 from trainables.checkpoints import Checkpoints
-from trainables.config import Config, Overrides, Pretrained, apply
+from trainables.config import Config, Overrides, apply
 from trainables.evaluation import fid, pixel_classifier
 from trainables.inputs import Inputs
 from trainables.pipeline import Record, run_trial
 from trainables.sampling import draw
+from trainables.sections import Pretrained
 from trainables.stages import stage_keys, stage_source
 from trainables.store import MANIFEST, Store
 from trainables.training import Diverged, Trainer

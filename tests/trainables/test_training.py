@@ -12,9 +12,10 @@ from torch.testing import assert_close
 
 from search_spaces.presets import quick
 from trainables import data
-from trainables.config import Config, Training, apply
+from trainables.config import Config, apply
 from trainables.diffusion.process import Process
 from trainables.images import to_uint8
+from trainables.sections import Training
 from trainables.training import Diverged, Trainer, build, ema_decay, learning_rate
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from trainables.cache import cache_folder
-from trainables.config import Data
+from trainables.sections import Data
 
 if TYPE_CHECKING:
     import numpy as np

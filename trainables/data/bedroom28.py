@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.config import Data
 from trainables.data import About, Arrays, Examined, reading
 from trainables.data.cache import located
 from trainables.data.listing import Listing, Pair, files_in, images_in
+from trainables.sections import Data
 
 CLASS_NAMES = (
     *("background", "bed", "bed footboard", "bed headboard", "bed side rail", "carpet", "ceiling"),

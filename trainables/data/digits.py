@@ -9,8 +9,8 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from trainables.config import Data
 from trainables.data import About, Arrays
+from trainables.sections import Data
 
 CLASS_NAMES = ("background", *(str(digit) for digit in range(10)))
 SPLIT_SEED = 20240526  # fixed: the splits are the same for every seed, study and machine

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.config import Data
 from trainables.data import About, Arrays, Examined, reading
 from trainables.data.cache import located
 from trainables.data.image_file import IMAGE_SUFFIXES, MASK_SUFFIXES
@@ -33,6 +32,7 @@ from trainables.data.listing import (
     shuffled,
     spelled,
 )
+from trainables.sections import Data
 
 SPLIT_SEED = 20240526  # fixed: the splits are the same for every seed, study and machine
 SPLIT_FILES = ("train.txt", "labels.txt", "held_out.txt")

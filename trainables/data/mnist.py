@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.config import Data
 from trainables.data import About, Arrays
 from trainables.data.cache import downloaded, located
 from trainables.data.digits import CLASS_NAMES, INK
 from trainables.data.listing import Offenders, shuffled
+from trainables.sections import Data
 
 MARKER = "MNIST/raw"
 SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/ (four .gz files, to be unpacked)"

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.config import Data
 from trainables.data import About, Arrays, Examined
 from trainables.data.cache import cached
 from trainables.data.image_file import (
@@ -30,6 +29,7 @@ from trainables.data.image_file import (
 )
 from trainables.data.listing import Contents, Listing, Pair
 from trainables.data.survey import survey
+from trainables.sections import Data
 
 VERSION = 1  # of the reading, here and in `image_file`; a part of the fingerprint
 

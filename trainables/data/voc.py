@@ -17,7 +17,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from trainables.config import Data
 from trainables.data import About, Arrays, Examined, reading
 from trainables.data.cache import downloaded, located
 from trainables.data.listing import (
@@ -31,6 +30,7 @@ from trainables.data.listing import (
     shuffled,
     spelled,
 )
+from trainables.sections import Data
 
 MARKER = "VOCdevkit/VOC2012"
 SOURCE = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.config import Diffusion
 from trainables.diffusion.schedules import betas
+from trainables.sections import Diffusion
 
 
 class Process(nn.Module):

@@ -20,9 +20,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from trainables.config import Sampling
 from trainables.diffusion.process import Process
 from trainables.finite import Diverged
+from trainables.sections import Sampling
 
 ETA = {"ddim": 0.0, "ddpm": 1.0}
 

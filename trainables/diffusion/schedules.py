@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.config import Diffusion
+from trainables.sections import Diffusion
 
 Array = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.config import Segmentation
 from trainables.randomness import generator
+from trainables.sections import Segmentation
 
 
 def labelled(images: int, settings: Segmentation, seed: int) -> tuple[Tensor, Tensor]:

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.checkpoints import Checkpoints, State, on_cpu
-from trainables.config import Segmentation
 from trainables.evaluation.features import FeatureMaps
 from trainables.finite import Diverged, check_finite, check_weights
 from trainables.progress import Progress
 from trainables.randomness import derived_seed, generator
+from trainables.sections import Segmentation
 
 CHUNK = 2**24  # feature values that are gathered at once
 PREDICT_VALUES = 2**23  # hidden values that are computed at once in a prediction

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from trainables.checkpoints import Checkpoints
-from trainables.config import Segmentation
 from trainables.data import Dataset
 from trainables.evaluation import chosen_images, pixel_classifier
 from trainables.evaluation.features import Features, joined
 from trainables.evaluation.miou import confusion, reference_miou, scores
 from trainables.evaluation.pixel_classifier import Ensemble, Labelled, Prediction
 from trainables.progress import Making, Progress, counted
+from trainables.sections import Segmentation
 from trainables.store import METRICS, write_json
 
 SHOWN_MASKS = 8  # held-out images whose masks are kept for the pictures

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.config import Pretrained
 from trainables.data import DataError
+from trainables.sections import Pretrained
 from trainables.unet.guided_diffusion import GuidedUNet
 
 WRITTEN_BY_TORCH = (b"PK", b"\x80")  # how a zip and a pickle begin

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.config import Pretrained
 from trainables.randomness import derived_seed
+from trainables.sections import Pretrained
 from trainables.unet.blocks import timestep_embedding
 from trainables.unet.unet import Upsample
 

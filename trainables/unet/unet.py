@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.config import UNet as UNetConfig
+from trainables.sections import UNet as UNetConfig
 from trainables.unet.blocks import BLOCKS, Attention, timestep_embedding
 
 

@@ -123,7 +123,7 @@ def test_what_a_checkpoint_does_not_tell_is_named_and_grey_data_go_with_it(
 ) -> None:
     import torch
 
-    from trainables.config import Pretrained
+    from trainables.sections import Pretrained
     from trainables.unet.guided_diffusion import GuidedUNet
 
     made_of = {n.removeprefix("pretrained."): yaml.safe_load(str(v)) for n, v in NETWORK.items() if "pre" in n}

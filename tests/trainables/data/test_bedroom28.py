@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from trainables import data
-from trainables.config import Data
 from trainables.data import DataError
+from trainables.sections import Data
 
 DATA = Data(dataset="bedroom28", image_size=8)
 PLACES = ["", "bedroom_28", "datasets/bedroom_28"]

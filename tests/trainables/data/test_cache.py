@@ -12,9 +12,9 @@ import pytest
 
 from trainables import data
 from trainables.cache import cache_folder
-from trainables.config import Data
 from trainables.data import Arrays, DataError, reading
 from trainables.data.cache import cached, downloaded
+from trainables.sections import Data
 
 DATA = Data(dataset="folder", image_size=8)
 

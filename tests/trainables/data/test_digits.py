@@ -12,8 +12,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from trainables import data
-from trainables.config import Data
 from trainables.data import Dataset, digits
+from trainables.sections import Data
 
 ROOT = Path(__file__).parents[3]
 PIXELS, DIGITS = load_digits(return_X_y=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from trainables import data
-from trainables.config import Data
 from trainables.data import DataError
+from trainables.sections import Data
 
 DATA = Data(dataset="folder", image_size=8)
 

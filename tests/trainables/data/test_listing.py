@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trainables import data
-from trainables.config import Data
 from trainables.data import DataError
 from trainables.data.listing import Offenders, shuffled
+from trainables.sections import Data
 
 DATA = Data(dataset="folder", image_size=8)
 ORDER = list("gcabefhd")  # of "abcdefgh" under the seed 1

@@ -18,8 +18,8 @@ import torch
 from torch.nn import functional as F
 
 from trainables import data
-from trainables.config import Data
 from trainables.data import Arrays, DataError, mnist
+from trainables.sections import Data
 
 ROOT = Path(__file__).parents[3]
 HELD_OUT_DIGITS = [9, 4, 9, 3, 4, 3, 9, 5, 7, 3, 4, 7]  # the first of them, whatever the machine

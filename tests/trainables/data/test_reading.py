@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from trainables import data
-from trainables.config import Data
 from trainables.data import DataError, reading
 from trainables.data.listing import Listing, Pair
+from trainables.sections import Data
 
 ROOT = Path(__file__).parents[3]
 DATA = Data(dataset="folder", image_size=8)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from trainables import data
-from trainables.config import Data
 from trainables.data import DataError, Survey, survey
+from trainables.sections import Data
 
 DATA = Data(dataset="folder", image_size=8)
 SIZE = (60, 48)

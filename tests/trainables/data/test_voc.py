@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from trainables import data
-from trainables.config import Data
 from trainables.data import DataError, voc
+from trainables.sections import Data
 
 DATA = Data(dataset="voc", image_size=8)
 BASE = "VOCdevkit/VOC2012"

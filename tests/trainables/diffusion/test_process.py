@@ -9,8 +9,8 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from trainables.config import Diffusion
 from trainables.diffusion.process import Process
+from trainables.sections import Diffusion
 
 SCHEDULES = ["linear", "cosine"]
 

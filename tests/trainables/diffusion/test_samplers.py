@@ -10,9 +10,9 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from trainables.config import Diffusion, Sampling
 from trainables.diffusion.process import Process
 from trainables.diffusion.samplers import denoise, respaced
+from trainables.sections import Diffusion, Sampling
 
 
 class Fake(nn.Module):

@@ -8,7 +8,6 @@ import torch
 from diffusers import DDPMScheduler
 from torch.testing import assert_close
 
-from trainables.config import Diffusion
 from trainables.diffusion.process import Process
 from trainables.diffusion.schedules import (
     betas,
@@ -17,6 +16,7 @@ from trainables.diffusion.schedules import (
     terminal_signal,
     timesteps_at,
 )
+from trainables.sections import Diffusion
 
 SCHEDULES = ["linear", "cosine"]
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.config import Data
 from trainables.data import load as load_data
 from trainables.evaluation import digits_classifier
 from trainables.evaluation.digits_classifier import FEATURES, HERE, DigitsClassifier, train
+from trainables.sections import Data
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from trainables.config import Diffusion
 from trainables.diffusion.process import Process
 from trainables.evaluation import features
 from trainables.evaluation.features import DecoderOutputs, FeatureMaps, InColour, PixelValues, joined
 from trainables.images import to_unit
+from trainables.sections import Diffusion
 
 SHAPES = [  # (image size, [(channels, size) of each map])
     (16, [(5, 16)]),

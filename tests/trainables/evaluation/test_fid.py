@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables import data
-from trainables.config import Data
 from trainables.evaluation import digits_classifier, fid
 from trainables.evaluation.fid import Reference
+from trainables.sections import Data
 
 
 @pytest.fixture(scope="module")

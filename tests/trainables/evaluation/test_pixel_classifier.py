@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from trainables.config import Segmentation
 from trainables.evaluation import pixel_classifier
 from trainables.evaluation.features import FeatureMaps
 from trainables.evaluation.pixel_classifier import Ensemble, Labelled, Trainer, vote
+from trainables.sections import Segmentation
 
 IGNORE, FEATURES, CLASSES, SIZE = 255, 6, 4, 8
 HIDDEN = pytest.mark.parametrize("hidden", [(16, 8), (5,), ()], ids=str)
@@ -143,7 +143,7 @@ def test_every_member_meets_every_labelled_pixel_once_an_epoch_in_its_own_order(
     labelled = Labelled(maps, masks, -1)
     orders = []
     for epoch in (0, 1):
-        x, y = zip(*pixel_classifier._epoch(labelled, _segmentation(), 0, epoch), strict=True)
+        x, y = zip(*pixel_classifier._epoch(labelled, _segmentation(), 0, epoch, done=0), strict=True)
         assert {tuple(part.shape) for part in x} == {(3, 8, FEATURES)}
         numbers = torch.cat(y, dim=1)
         assert torch.equal(torch.cat(x, dim=1)[:, :, 0].long(), numbers)

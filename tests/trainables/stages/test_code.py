@@ -66,7 +66,7 @@ def remade(package: Path, file: str, before: str, after: str, config: Config) ->
         ("images.py", "127.5 - 1", "127 - 1", {}, ALL),
         ("randomness.py", ">> 1", ">> 2", {}, ALL),
         ("store.py", "sort_keys=True", "sort_keys=False", {}, set()),  # plumbing
-        ("config.py", "default=0.9999", "default=0.999", {}, set()),  # settings enter by their values
+        ("sections.py", "default=0.9999", "default=0.999", {}, set()),  # settings enter by their values
         ("progress.py", "min(before + done, total)", "before + done", {}, set()),
         ("unet/guided_diffusion.py", "NORM_GROUPS = 32", "NORM_GROUPS = 16", {}, {"segmentation"}),
         ("stages/ddpm.py", '"training"', '"the training"', {}, set()),  # what a person reads

@@ -8,8 +8,9 @@ import pytest
 
 from search_spaces.presets import bedroom
 from trainables import stages
-from trainables.config import Config, Data, Overrides, Pretrained, Segmentation, apply, flatten
+from trainables.config import Config, Overrides, apply, flatten
 from trainables.data import About, about
+from trainables.sections import Data, Pretrained, Segmentation
 from trainables.stages import settings_keys, stage_keys, trial_key
 
 BASE = Config()

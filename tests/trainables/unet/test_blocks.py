@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainables.config import UNet
+from trainables.sections import UNet
 from trainables.unet.blocks import (
     AdaGN,
     Attention,

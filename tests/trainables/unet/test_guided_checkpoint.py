@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from trainables.config import Pretrained
 from trainables.data import DataError
+from trainables.sections import Pretrained
 from trainables.unet.guided_checkpoint import MARK, check_checkpoint, load_checkpoint, untold
 from trainables.unet.guided_diffusion import GuidedUNet
 

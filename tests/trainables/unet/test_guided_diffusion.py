@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.config import Pretrained
+from trainables.sections import Pretrained
 from trainables.unet.guided_checkpoint import load_checkpoint
 from trainables.unet.guided_diffusion import Attention, GuidedUNet, ResBlock, random_unet
 

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from search_spaces.ablations import VARIANTS
 from search_spaces.presets import quick
-from trainables.config import Config, Data, Segmentation, apply
-from trainables.config import UNet as UNetConfig
+from trainables.config import Config, apply
+from trainables.sections import Data, Segmentation
+from trainables.sections import UNet as UNetConfig
 from trainables.unet.blocks import Attention
 from trainables.unet.unet import UNet
 
