@@ -14,6 +14,7 @@ from trainables.checkpoints import Checkpoints, State, on_cpu
 from trainables.config import Config
 from trainables.diffusion.process import Process
 from trainables.diffusion.samplers import denoise, respaced
+from trainables.finite import Diverged
 from trainables.images import to_uint8
 from trainables.progress import Progress
 from trainables.randomness import generator
@@ -29,7 +30,8 @@ class Drawn:
         batches: each (size, C, H, W).
         frames: each (N, C, H, W), the noise first and the clean images last.
         timesteps: of the frames; -1 is the clean image.
-        begun: the batch that is being drawn: its `x_t`, the `steps` done, and the state `rng` of its random stream.
+        begun: the batch that is being drawn: its `x_t`, the `steps` done, the state `rng` of its random stream, and
+            whether all was `finite` so far.
     """
 
     batches: list[NDArray[np.uint8]] = field(default_factory=list)
@@ -75,6 +77,20 @@ class InParts(nn.Module):
         return torch.cat([self.network(x, at) for x, at in halves])
 
 
+class Watched(nn.Module):
+    """A network whose output is seen to be finite: the clip of x_0 would hide one that is not."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.network, self.finite = network, torch.tensor(True, device=device)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The network's output, (B, C, H, W)."""
+        eps = self.network(x_t, t)
+        self.finite = self.finite & torch.isfinite(eps).all()  # a GPU is asked once, at the end of the batch
+        return eps
+
+
 def draw(
     config: Config, model: nn.Module, image_shape: torch.Size, device: torch.device, checkpoints: Checkpoints
 ) -> Generator[Progress, None, Drawn]:
@@ -84,30 +100,37 @@ def draw(
         model: predicts eps.
         image_shape: (C, H, W).
         checkpoints: where what is drawn is saved now and then, and found again.
+
+    Raises:
+        Diverged: the model's output was not finite.
     """
     sampling = config.sampling
     process = Process(config.diffusion).to(device)
     batches = list(_batches(config))
     kept, total = _strip_timesteps(config), len(batches) * sampling.sampling_steps
-    state = checkpoints.latest()
+    watched, state = Watched(model, device), checkpoints.latest()
     drawn = Drawn.from_state(state) if state else Drawn()
     yield Progress(_calls(drawn, sampling.sampling_steps), total)
     for repeat, batch, size in batches[len(drawn.batches) :]:
         rng, first = generator(config.seed, "sampling", repeat, batch, device=device), not drawn.batches
         if not drawn.begun:
             x_T = torch.randn((size, *image_shape), generator=rng, device=device)
-            drawn.begun = {"x_t": x_T, "steps": 0, "rng": rng.get_state()}
+            drawn.begun = {"x_t": x_T, "steps": 0, "rng": rng.get_state(), "finite": torch.tensor(True)}
             if first:
                 drawn.see(process.timesteps - 1, x_T)
         rng.set_state(drawn.begun["rng"])
         x_t = drawn.begun["x_t"].to(device).contiguous(memory_format=torch.channels_last)
-        for t, x_s in denoise(model, process, x_t, sampling, rng, drawn.begun["steps"]):
-            drawn.begun = {"x_t": x_s, "steps": drawn.begun["steps"] + 1, "rng": rng.get_state()}
+        watched.finite = drawn.begun["finite"].to(device)
+        for t, x_s in denoise(watched, process, x_t, sampling, rng, drawn.begun["steps"]):
+            steps, rng_state = drawn.begun["steps"] + 1, rng.get_state()
+            drawn.begun = {"x_t": x_s, "steps": steps, "rng": rng_state, "finite": watched.finite}
             if first and t in kept:
                 drawn.see(t, x_s)
             calls = _calls(drawn, sampling.sampling_steps)
             yield Progress(calls, total)
             checkpoints.save_now_and_then(calls, drawn.state)
+        if not bool(watched.finite):
+            raise Diverged("diverged: the network's output is not finite while sampling")
         drawn.batches.append(to_uint8(drawn.begun["x_t"]).cpu().numpy())
         drawn.begun = {}
     return drawn

@@ -54,6 +54,18 @@ REFUSED = [
     ({"segmentation.blocks": (4, 5)}, ["segmentation.blocks", "[5, 6, 7]", "4"]),
     ({"segmentation.blocks": (6, 6)}, ["segmentation.blocks", "repeat", "[6, 6]"]),
     ({"segmentation.timesteps": (50, 50)}, ["segmentation.timesteps", "repeat", "[50, 50]"]),
+    ({"segmentation.noise_levels": (1.0, 1.0)}, ["segmentation.noise_levels", "repeat", "[1.0, 1.0]"]),
+    ({"diffusion.timesteps": 20}, ["diffusion.timesteps", "above 20", "beta_end=0.02", "but got 20"]),
+    ({"fid.reference_images": 1}, ["fid.reference_images", "0, for all, or at least 2", "1"]),
+    ({"sampling.samples": 3}, ["sampling.samples", "at least 4", "3"]),
+    (
+        {"segmentation.label_images": 2, "segmentation.batch_size": 513},
+        ["segmentation.batch_size", "at most the 512 pixels of the label_images", "513"],
+    ),
+    (
+        {"segmentation.pixel_order": "by_image", "segmentation.batch_size": 257},
+        ["segmentation.batch_size", "at most the 256 pixels of an image", "257"],
+    ),
     ({"sampling.sampling_steps": 1001}, ["sampling.sampling_steps", "at most", "1000", "1001"]),
 ]
 
@@ -169,7 +181,7 @@ def test_norm_groups_must_divide_the_base_channels() -> None:
 
 
 def test_cosine_clips_must_not_cross() -> None:
-    overrides = {"diffusion.beta_schedule": "cosine", "diffusion.beta_start": 0.01, "diffusion.beta_max": 0.005}
+    overrides = {"diffusion.beta_schedule": "cosine", "diffusion.beta_min": 0.01, "diffusion.beta_max": 0.005}
     with pytest.raises(ConfigError, match=r"diffusion\.beta_max"):
         apply(SMALL, overrides)
 
@@ -177,3 +189,21 @@ def test_cosine_clips_must_not_cross() -> None:
 def test_the_fid_stage_needs_a_metric() -> None:
     with pytest.raises(ConfigError, match=r"fid\.metrics"):
         apply(SMALL, {"fid.metrics": ()})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampling.samples": 4},
+        {"sampling.samples": 2, "fid.metrics": ("kid",)},
+        {"sampling.samples": 2, "stages": ("segmentation",)},
+        {"fid.reference_images": 2},
+        {"fid.reference_images": 1, "stages": ("segmentation",)},
+        {"segmentation.label_images": 2, "segmentation.batch_size": 512},
+        {"segmentation.noise_levels": (1.0, -1.0), "diffusion.timesteps": 150},
+        {"diffusion.timesteps": 25, "segmentation.timesteps": (5,), "sampling.sampling_steps": 20},
+    ],
+    ids=str,
+)
+def test_what_can_be_measured_is_taken(changes: dict[str, object]) -> None:
+    apply(quick(), changes)

@@ -16,6 +16,7 @@ from trainables.checkpoints import Checkpoints
 from trainables.config import Config, apply
 from trainables.diffusion.samplers import respaced
 from trainables.progress import Progress
+from trainables.finite import Diverged
 from trainables.sampling import STRIP_FRAMES, STRIP_IMAGES, Drawn, draw
 from trainables.store import Store
 
@@ -122,9 +123,28 @@ def test_what_another_run_has_drawn_is_not_drawn_again(stopped_after: int, tmp_p
     making.close()
     first.wait()
     drawn, seen, model = _drawn(_config(), second)
-    batches = stopped_after // 5  # a batch that is not finished is drawn from its beginning
-    assert len(model.shown) == 30 - 5 * batches
-    assert [p.step for p in seen] == list(range(5 * batches, 31))
+    done = stopped_after - 1  # the last step was told, and not yet saved
+    assert len(model.shown) == 30 - done
+    assert [p.step for p in seen] == list(range(done, 31))
     assert np.array_equal(drawn.samples(2), whole.samples(2))
     assert drawn.timesteps == whole.timesteps
     assert np.array_equal(np.stack(drawn.frames), np.stack(whole.frames))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("stopped_after", [None, 8])
+def test_an_output_that_is_not_finite_gives_no_image(bad: float, stopped_after: int | None, tmp_path: Path) -> None:
+    # At one step of the second batch: the clip of x_0 makes an image of it all the same.
+    class Broken(Model):
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            eps = super().forward(x_t, t)
+            return torch.full_like(eps, bad) if len(self.shown) == 7 else eps
+
+    making = draw(_config(), Broken(), SHAPE, CPU, _checkpoints(Store(tmp_path), 0))
+    if stopped_after:
+        while next(making).step < stopped_after:
+            pass
+        making.close()
+        making = draw(_config(), Model(), SHAPE, CPU, _checkpoints(Store(tmp_path)))
+    with pytest.raises(Diverged, match="not finite while sampling"):
+        list(making)

@@ -64,7 +64,7 @@ def test_ddim_trajectory_is_that_of_diffusers(schedule: str, timesteps: int, ste
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_ddpm_trajectory_is_that_of_diffusers(schedule: str) -> None:
-    process = Process(Diffusion(timesteps=100, beta_schedule=schedule, beta_end=0.1))
+    process = Process(Diffusion(timesteps=100, beta_schedule=schedule, beta_end=0.1, beta_scaling="none"))
     theirs = DDPMScheduler(100, trained_betas=process.betas.numpy(), variance_type="fixed_small", clip_sample=True)
     x_t, rng, ours = _noise(), torch.Generator().manual_seed(1), _trajectory(process, "ddpm", 100, seed=1)
     for t, (s, x_s) in zip(range(99, -1, -1), ours, strict=True):

@@ -1,0 +1,87 @@
+"""What the plan says of a trial before its figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.planning import plan
+from orchestrator.planning.remarks import remarks
+from orchestrator.planning.settings import Request
+from search_spaces.presets import quick
+from search_spaces.spaces import ABLATIONS
+from trainables.config import apply
+from trainables.data import About
+
+SHORT = {"diffusion.timesteps": 100, "segmentation.timesteps": (5, 15, 25)}
+ABOUT = About(1, ("a", "b"), 1000, 300, 12, "fingerprint")
+
+
+def said(changes, baseline=None):
+    return list(remarks(apply(quick(), changes), baseline or apply(quick(), changes)))
+
+
+def test_a_usual_baseline_has_none():
+    assert said({}) == []
+    assert said(SHORT) == []  # its betas are scaled
+
+
+def test_a_schedule_that_ends_too_early_is_told():
+    (line,) = said(SHORT | {"diffusion.beta_scaling": "none"})
+    assert "0.60 of the image's signal is left" in line
+    assert said(SHORT | {"diffusion.beta_scaling": "none", "stages": ("segmentation",)}) == []  # nothing is sampled
+    assert said({"diffusion.beta_end": 0.005}) != []
+
+
+def test_the_same_timesteps_of_another_schedule_are_told_as_other_noise():
+    cosine = {"diffusion.beta_schedule": "cosine"}
+    (line,) = said(cosine, quick())
+    assert "t = 50, 150, 250 are of other noise than the baseline's" in line
+    assert said({"diffusion.beta_max": 0.9}, quick()) == []  # acts in no linear schedule
+    assert said(cosine | {"stages": ("fid",)}, quick()) == []
+
+
+def test_noise_levels_are_told_with_their_timesteps():
+    levels = {"segmentation.noise_levels": (3.5, 0.1)}
+    assert said(levels) == ["features at log-SNR 3.5, 0.1, which are its timesteps 49, 249"]
+    (line,) = said(levels | {"diffusion.beta_schedule": "cosine"}, apply(quick(), levels))
+    assert line.startswith("features at log-SNR 3.5, 0.1, which are its timesteps 107, ")
+
+
+def test_the_control_of_real_images_takes_what_there_is_and_says_so(tiny):
+    few = plan.build(Request(ABLATIONS, settings=tiny | {"segmentation.label_images": 4}), ABOUT)
+    (control,) = (trial for trial in few.trials if trial.variant == "real_images")
+    assert control.config.sampling.samples == 12
+    assert control.remarks == (
+        "the distance of 12 real images, all that are held out, beside 80 samples of the others",
+    )
+    assert few.left_out == ()
+
+
+@pytest.mark.parametrize("held_out", [0, 3])
+def test_a_control_that_cannot_be_is_left_out_with_a_line_and_vetoes_nothing(tiny, held_out):
+    facts = About(1, ("a", "b"), 1000, 300, held_out, "fingerprint")
+    study = plan.build(Request(ABLATIONS, settings=tiny), facts)
+    assert "real_images" not in {trial.variant for trial in study.trials}
+    assert study.left_out == (
+        f"control real_images: digits has {held_out} held-out images, and fid needs 4 at least",
+    )
+
+
+def test_a_variant_of_one_s_own_that_asks_for_too_many_is_refused(tiny):
+    mine = ("mine", {"sampling.source": "held_out"})
+    with pytest.raises(plan.UsageError, match="variant mine: sampling.samples must be at most 12, the held-out images"):
+        plan.build(Request(ABLATIONS, settings=tiny, new=[mine]), ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("delta", "twin"),
+    [
+        ({"training.ema_decay": 0.9999}, "baseline"),
+        ({"diffusion.beta_max": 0.9}, "baseline"),
+        ({"unet.convnext_expansion": 4}, "baseline"),
+        ({"diffusion.beta_schedule": "cosine", "diffusion.beta_start": 1e-3}, "cosine"),
+    ],
+)
+def test_a_variant_that_cannot_differ_is_refused(delta, twin, tiny):
+    with pytest.raises(plan.UsageError, match=f"make no use of it; it would repeat {twin}"):
+        plan.build(Request(ABLATIONS, settings=tiny, new=[("mine", delta)]))
