@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import difflib
 import importlib
 import importlib.util
 import os
@@ -52,9 +53,13 @@ class Fault:
 
     module: str
     line: int
-    before: str
-    after: str
     content: str
+
+    @property
+    def changes(self) -> list[str]:
+        """The lines that it takes away and those that it brings."""
+        lines = difflib.ndiff((ROOT / self.module).read_text().splitlines(), self.content.splitlines())
+        return [f"{line[0]} {line[1:].strip()}" for line in lines if line[0] in "-+" and line[1:].strip()]
 
 
 @dataclass
@@ -144,9 +149,7 @@ def faults(module: str, most: int, seed: int) -> Iterator[Fault]:
         if changed is None or _computing(changed) == plain:
             continue
         chosen += 1
-        first, second = content.splitlines(), changed.splitlines()
-        at = next((i for i, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), line - 1)
-        yield Fault(module, at + 1, first[at].strip(), second[at].strip(), changed)
+        yield Fault(module, line, changed)
 
 
 def _computing(content: str) -> str | None:
@@ -237,7 +240,7 @@ def _scored(lanes: Sequence[Lane], modules: dict[str, str], words: argparse.Name
         note = f", {endless} by not ending" if endless else ""
         print(f"{module}: {len(found) - len(survived)} of {len(found)} noticed{note}", flush=True)
         for fault in survived:
-            print(f"  {module}:{fault.line}\n    - {fault.before}\n    + {fault.after}", flush=True)
+            print(f"  {module}:{fault.line}", *fault.changes, sep="\n    ", flush=True)
     share = (total - kept) / total if total else 1.0
     print(f"{total - kept} of {total} faults noticed: {share:.1%}, in {(time.monotonic() - began) / 60:.0f} min")
     return 0
