@@ -3,6 +3,7 @@
 # make ui          MLflow's page of all studies
 # make test        lint, types and the tests; make test-all adds the slow ones
 # make cluster-test   clusters of namespaces and processes on this machine, as root; nothing leaves it
+# make mutants     plants small faults one at a time and names those that no test notices
 # make soak        kills workers and drivers at random times, ROUNDS studies of each, and compares the figures
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ ROUNDS ?= 20
 # A network with loopback only, and processes that end with the command.
 ALONE := unshare --net --pid --fork --mount-proc --kill-child sh -c 'ip link set lo up && exec "$$@"' sh
 
-.PHONY: setup ablations ui lint test test-all cluster-test soak clean
+.PHONY: setup ablations ui lint test test-all cluster-test mutants soak clean
 
 setup: $(VENV)/.done
 
@@ -46,6 +47,10 @@ cluster-test: setup
 	@[ "$$(id -u)" = 0 ] || { echo "make cluster-test makes namespaces and must be run by root" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,cluster]"
 	$(ALONE) $(BIN)/python -m pytest -m cluster -s $(ARGS)
+
+mutants: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,mutants]"
+	$(BIN)/python benchmarks/mutants.py $(ARGS)
 
 soak: setup
 	ABLATION_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/orchestrator/test_faults.py -k killed -s --timeout 7200

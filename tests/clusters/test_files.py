@@ -61,7 +61,8 @@ def test_rays_validation_refuses_a_misspelt_key():
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    with pytest.raises(ValidationError):
+    validate_config(prepare_config(config))
+    with pytest.raises(ValidationError, match="idle_timeout_minute' was unexpected"):
         validate_config(prepare_config(config | {"idle_timeout_minute": 5}))
 
 

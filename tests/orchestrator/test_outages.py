@@ -9,13 +9,45 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from waiting import wait_until
+
+from orchestrator.planning import plan
+from orchestrator.planning.settings import Request
+from orchestrator.tracking import writer
+from search_spaces.spaces import ABLATIONS
 
 STEPS = 400
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow  # they run whole studies
 
 
+def test_records_wait_while_the_tracking_server_is_away_and_are_all_sent_when_it_is_back(
+    server, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(writer, "RETRY_S", 0.1)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the writer's own tries are meant
+    study = plan.build(Request(ABLATIONS, settings=tiny, chosen=["cosine"], name="away"))
+    records, trial = writer.MLflowWriter(server.uri, study, tmp_path), study.trials[0]
+    records.start(trial)
+    records.log(trial, [(1, {"loss": 1.0})])
+    assert records.flush()
+    server.kill()
+    for step in (2, 3):
+        records.log(trial, [(step, {"loss": 1.0})])
+    records.fail(trial, "Diverged: at step 3")
+    assert not records.flush(0.5)
+    assert records.trouble.startswith("MLflow, baseline-seed0: ")
+    server.start()
+    records.close()
+    assert (records.errors, records.trouble) == ([], "")
+    client = MlflowClient(server.uri)
+    (run,) = client.search_runs([records.experiment_id])
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", "Diverged: at step 3")
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == [1, 2, 3]
+
+
+@slow
 def test_the_tracking_server_dies_and_comes_back(commands, server, tmp_path):
     words = ("--variants", "baseline", "--tracking-uri", server.uri)
     command = commands(tmp_path / "runs", *words, train_steps=STEPS)
@@ -33,6 +65,7 @@ def test_the_tracking_server_dies_and_comes_back(commands, server, tmp_path):
     assert steps == list(range(2, STEPS + 1, 2))
 
 
+@slow
 def test_a_tracking_server_that_is_gone_for_good_is_told_and_sent_everything_later(commands, server, tmp_path):
     command = commands(tmp_path / "runs", "--variants", "baseline", "--tracking-uri", server.uri)
     process = command.start()
@@ -48,6 +81,7 @@ def test_a_tracking_server_that_is_gone_for_good_is_told_and_sent_everything_lat
     assert [run.info.status for run in runs.values()] == ["FINISHED"] * 4
 
 
+@slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="is the folder that takes no file")
 def test_a_tracking_server_that_takes_no_files_is_told_before_any_trial(commands, server, tmp_path):
     server.kill()
@@ -63,6 +97,7 @@ def test_a_tracking_server_that_takes_no_files_is_told_before_any_trial(commands
     assert re.search(r"│ driver +│ tracking +│ NO +│ \w+", row), row
 
 
+@slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the node's processes in /proc")
 def test_a_node_that_is_lost_gives_its_trials_to_the_other(commands, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
@@ -128,6 +163,7 @@ needs_mount = pytest.mark.skipif(not able_to_mount(), reason="may not mount a di
 FULL = "the store .* cannot be used"
 
 
+@slow
 @needs_mount
 @pytest.mark.parametrize(
     ("size", "shut", "opened"),

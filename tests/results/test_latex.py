@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from results.latex import latex_table
 from results.report import write
 from tests.results.studies import digits_study, summary_of, trial, with_trials
 
@@ -24,3 +25,30 @@ def test_a_latex_row_cannot_begin_as_an_argument_of_the_row_above(tmp_path: Path
     trials = with_trials(digits_study(), trial("[2cm]", 0, 9, fid_digits=1.0))
     write(summary_of(trials), trials, tmp_path)
     assert "\n{[2cm]} & " in (tmp_path / "table.tex").read_text(encoding="utf-8")
+
+
+def test_latex_says_in_comments_what_did_not_finish_and_how_to_read_the_table() -> None:
+    failed = trial("convnext", 7, 1, status="FAILED", error="MemoryError: 5 %")
+    trials = with_trials(digits_study(), failed)
+    lines = latex_table(summary_of(trials), trials).splitlines()
+    comments = [line for line in lines if line.startswith("%")]
+    assert lines[: len(comments)] == comments
+    assert "% convnext: seed 7 FAILED: MemoryError: 5 %" in comments
+    assert "% ↓ lower is better, ↑ higher is better" in comments
+
+
+def test_latex_separates_the_controls_by_a_line() -> None:
+    trials = digits_study()
+    lines = latex_table(summary_of(trials), trials).splitlines()
+    rows = [line.split(" ")[0] for line in lines if line.endswith((r"\\", "rule"))]
+    assert rows == [
+        r"\toprule",
+        "variant",
+        r"\midrule",
+        "baseline",
+        "convnext",
+        "cosine",
+        r"\midrule",
+        "held-out",
+        r"\bottomrule",
+    ]

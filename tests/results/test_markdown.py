@@ -20,3 +20,16 @@ def test_markdown_rows_all_have_the_headers_columns() -> None:
 def test_markdown_makes_no_link_of_a_name() -> None:
     trials = with_trials(digits_study(), trial("[click](javascript:alert)", 0, 9, fid_digits=1.0))
     assert "[click\\](javascript" in markdown_table(summary_of(trials), trials)
+
+
+def test_markdown_says_under_the_table_what_did_not_finish() -> None:
+    failed = trial("convnext", 7, 1, status="FAILED", error="Traceback\nMemoryError: a|b")
+    stopped = trial("adagn", 0, 9, status="KILLED")
+    noted = trial("cosine", 7, 2, fid_digits=1.0, status_note="resumed")
+    trials = with_trials(digits_study(), failed, stopped, noted)
+    _, unfinished, *_ = markdown_table(summary_of(trials), trials).split("\n\n")
+    assert unfinished.splitlines() == [
+        "- convnext: seed 7 FAILED: MemoryError: a\\|b",
+        "- cosine: seed 7: resumed",
+        "- adagn: seed 0 KILLED",
+    ]

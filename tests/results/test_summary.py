@@ -9,6 +9,7 @@ import pytest
 
 from results.metrics import METRICS, Metric
 from results.summary import present_metrics, summarise, variants
+from tests.results.studies import trial
 
 FID, MIOU = METRICS[0], METRICS[3]
 
@@ -57,6 +58,26 @@ def test_a_failed_seed_is_counted_and_its_number_is_not_used(summary: pd.DataFra
     assert row["difference"] == pytest.approx(-2.1)  # seeds 0 and 1: -2.0 and -2.2
     assert row["ci_low"] == pytest.approx(-2.1 - 12.7062 * 0.1, abs=1e-3)  # t_1 = 12.7062, SD / sqrt(2) = 0.1
     assert (row["p"], row["verdict"]) == (0.5, "helps")
+
+
+def test_costs_are_means_over_finished_trials() -> None:
+    cost = {"parameters": 10.0, "wall_time_s": 60.0, "gpu_s": 30.0}
+    more = {"parameters": 10.0, "wall_time_s": 80.0, "gpu_s": 50.0}
+    dear = {"parameters": 99.0, "wall_time_s": 1e6, "gpu_s": 1e6, "fid_digits": 1.0}
+    rows = [
+        trial("baseline", 0, 0, fid_digits=1.0, **cost),
+        trial("baseline", 1, 0, fid_digits=2.0, **more),
+        *(
+            trial("baseline", 2 + i, 0, status=status, **dear)
+            for i, status in enumerate(("FAILED", "KILLED", "RUNNING"))
+        ),
+        trial("other", 0, 1, status="FAILED", **dear),
+    ]
+    summary = summarise(pd.DataFrame(rows), [FID])
+    row, failed = _of(summary, "baseline", FID), _of(summary, "other", FID)
+    assert (row["parameters"], row["wall_time_s"], row["gpu_s"], row["failed"]) == (10.0, 70.0, 40.0, 1)
+    assert failed[["parameters", "wall_time_s", "gpu_s"]].isna().all()
+    assert (failed["n"], failed["failed"]) == (0, 1)
 
 
 def test_a_variant_without_numbers_says_so(summary: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ import pytest
 from search_spaces.ablations import CONTROLS, VARIANTS
 from search_spaces.presets import ABLATIONS, SEGMENTATION, paper, paper_segmentation, quick, quick_segmentation, voc
 from search_spaces.segmentation import CONFIGURATIONS, HEAT_MAP_TIMESTEPS, controls, probes
-from trainables.config import Config, apply
+from trainables.config import Config, apply, flatten
 from trainables.data import About, about
 from trainables.network_cost import network_cost
 
@@ -19,7 +19,7 @@ PRESET = pytest.mark.parametrize("preset", ABLATIONS.values(), ids=ABLATIONS)
 @PRESET
 @pytest.mark.parametrize("delta", (VARIANTS | CONTROLS).values(), ids=VARIANTS | CONTROLS)
 def test_takes_every_variant_and_control(preset: Callable[[], Config], delta: dict) -> None:
-    assert apply(preset(), delta).data == preset().data
+    assert flatten(apply(preset(), delta)) == flatten(preset()) | delta
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)

@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution
 
 from search_spaces.presets import SEGMENTATION
 from search_spaces.tuning import SPACES, decoded, encoded
-from trainables.config import Config, apply
+from trainables.config import apply, flatten
 
 PRESET = pytest.mark.parametrize("preset", SEGMENTATION)
 
@@ -21,7 +21,10 @@ def test_every_choice_of_the_segmentation_space_is_a_config(preset: str) -> None
         choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ends
         assert choices
         for choice in choices:
-            assert isinstance(apply(baseline, decoded({name: choice})), Config)
+            found, before = flatten(apply(baseline, decoded({name: choice}))), flatten(baseline)
+            value = found.pop(name)
+            assert str(list(value) if isinstance(value, tuple) else value) == str(choice)
+            assert found == {setting: before[setting] for setting in found}  # and it changes nothing else
 
 
 @PRESET

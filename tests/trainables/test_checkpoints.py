@@ -1,4 +1,4 @@
-"""When a checkpoint is due: early, then by its cost, and at once when the process is asked to go."""
+"""Checkpoints: which are kept, when one is due, and that one at a time is written."""
 
 from __future__ import annotations
 
@@ -6,13 +6,101 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from trainables import checkpoints
-from trainables.checkpoints import FIRST_S, SHARE, Checkpoints
+from trainables import checkpoints as module
+from trainables.checkpoints import FIRST_S, KEPT, SHARE, Checkpoints, on_cpu
 from trainables.store import Store
+
+
+class Slow(Store):
+    """A store that takes its time to publish, and counts who is publishing."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.writing, self.most, self.written = 0, 0, list[str]()
+
+    def _publish(self, folder: Path, path: str) -> None:
+        self.writing += 1
+        self.most = max(self.most, self.writing)
+        time.sleep(0.1)
+        super()._publish(folder, path)
+        self.written.append(path.rpartition("/")[2])
+        self.writing -= 1
+
+
+def _saved(checkpoints: Checkpoints, *steps: int) -> None:
+    for step in steps:
+        checkpoints.save_now_and_then(step, lambda step=step: {"step": step})
+
+
+def test_one_checkpoint_is_written_at_a_time_and_in_their_order(tmp_path: Path) -> None:
+    store = Slow(tmp_path)
+    checkpoints = Checkpoints(store, "ddpm", "key", 0.0)
+    _saved(checkpoints, 1, 2, 3)
+    checkpoints.wait()
+    assert store.most == 1
+    assert [int(step) for step in store.written] == [1, 2, 3]
+    assert [int(step) for step in store.keys(checkpoints.folder)] == [2, 3]
+    assert KEPT == 2
+    assert checkpoints.latest() == {"step": 3}
+
+
+def test_the_work_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    store = Slow(tmp_path)
+    checkpoints = Checkpoints(store, "ddpm", "key", 0.0)
+    _saved(checkpoints, 1)
+    assert store.written == []
+    checkpoints.wait()
+    assert len(store.written) == 1
+
+
+def test_none_comes_after_they_are_cleared(tmp_path: Path) -> None:
+    store = Slow(tmp_path)
+    checkpoints = Checkpoints(store, "ddpm", "key", 0.0)
+    _saved(checkpoints, 1)
+    checkpoints.clear()
+    assert len(store.written) == 1
+    assert store.begun(checkpoints.folder) == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "checkpoint"]
+
+
+def test_the_state_is_asked_for_only_when_a_checkpoint_is_due(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(Store(tmp_path), "ddpm", "key", 1e9)
+    asked = []
+    checkpoints.save_now_and_then(1, lambda: asked.append(1) or {})
+    checkpoints.wait()
+    assert asked == []
+    assert checkpoints.latest() is None
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_a_warning_and_not_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: Store, folder: Path, path: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    checkpoints = Checkpoints(Store(tmp_path), "ddpm", "key", 0.0)
+    monkeypatch.setattr(Store, "_publish", full)
+    with pytest.warns(UserWarning, match=r"checkpoint .* at 1 was not written: .*No space left on device"):
+        checkpoints._write(1, {}, 0.0)
+    monkeypatch.undo()
+    assert checkpoints.latest() is None
+
+
+def test_what_is_on_the_cpu_for_a_checkpoint_is_a_copy_all_the_way_down() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    state: dict[str, Any] = {"deep": [{"tensor": parameter}, (1, "text", None)], "number": 2.5}
+    copied = on_cpu(state)
+    with torch.no_grad():
+        parameter.zero_()
+    tensor = copied["deep"][0]["tensor"]
+    assert tensor.tolist() == [1.0, 1.0]
+    assert not tensor.requires_grad
+    assert (copied["deep"][1], copied["number"]) == ([1, "text", None], 2.5)
 
 
 class Clock:
@@ -28,7 +116,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(checkpoints, "time", clock)
+    monkeypatch.setattr(module, "time", clock)
     return clock
 
 

@@ -34,8 +34,8 @@ def test_a_claim_has_one_holder_until_it_is_given_back(root):
 
 
 def test_a_claim_is_given_back_when_its_work_fails(root):
-    with pytest.raises(RuntimeError), Claims(Store(root)).claim("ddpm-1"):
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="the work fails"), Claims(Store(root)).claim("ddpm-1"):
+        raise RuntimeError("the work fails")
     assert Claims(Store(root)).claim("ddpm-1") is not None
 
 
@@ -86,6 +86,50 @@ time.sleep(60)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert mine.claim("ddpm-1") is not None
+
+
+def _beat_of_this_machine(store: Store, started: str) -> str:
+    """Leaves a claim of this process's number; the path of its file."""
+    path = f"{store.root}/claims/ddpm-1/left"
+    owner = {"host": "here", "machine": claims._machine(), "pid": os.getpid(), "started": started, "beat": 1}
+    store.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    store.fs.pipe_file(path, json.dumps(owner).encode())
+    return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="tells a process by /proc")
+def test_a_process_number_that_is_used_again_is_another_process(root):
+    store = Store(root)
+    left = _beat_of_this_machine(store, started=claims._process_start(os.getpid()))
+    assert Claims(store).claim("ddpm-1") is None
+    left = _beat_of_this_machine(store, started="1")
+    held = Claims(store).claim("ddpm-1")
+    assert held is not None
+    assert not store.fs.exists(left)
+    held.remove()
+
+
+def test_a_beat_that_crosses_the_end_of_a_claim_does_not_bring_it_back(root, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT_S", 0.01)
+    store = Store(root)
+    claim = claims.Claim(store, "ddpm-1")
+    claim.beat()
+    beats, reached, go_on = claim.beat, threading.Event(), threading.Event()
+
+    def late() -> None:
+        reached.set()
+        go_on.wait(10)
+        beats()
+
+    monkeypatch.setattr(claim, "beat", late)
+    claim.start()
+    assert reached.wait(10)
+    claim.remove()
+    assert not store.fs.exists(claim.path)
+    go_on.set()
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "claim" and thread._target == claim._keep]
+    thread.join(10)
+    assert not store.fs.exists(claim.path)
 
 
 def test_a_claim_on_another_machine_lives_by_its_beat(root, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.presets import ABLATIONS, SEGMENTATION
+from search_spaces.presets import ABLATIONS, SEGMENTATION, quick
 from trainables.config import Config, ConfigError, apply, flatten
 from trainables.sections import Data, Segmentation, UNet
 

@@ -271,12 +271,16 @@ def test_memory_that_runs_out_once_is_met_with_halves_of_the_batch(config, undis
 
 
 def test_memory_that_runs_out_twice_fails_the_trial(config, tmp_path, monkeypatch):
+    tried = []
+
     def short_of_memory(self, x_0, t, eps):
+        tried.append(self.micro_batches)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Trainer, "_backward", short_of_memory)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
         list(run_trial(config, Store(tmp_path)))
+    assert tried == [1, 2]
 
 
 class Full(Store):

@@ -15,8 +15,8 @@ from search_spaces.presets import quick
 from trainables.checkpoints import Checkpoints
 from trainables.config import Config, apply
 from trainables.diffusion.samplers import respaced
-from trainables.progress import Progress
 from trainables.finite import Diverged
+from trainables.progress import Progress
 from trainables.sampling import STRIP_FRAMES, STRIP_IMAGES, Drawn, draw
 from trainables.store import Store
 

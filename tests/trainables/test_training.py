@@ -307,3 +307,21 @@ def test_the_average_holds_no_graph() -> None:
     trainer = Trainer(_config(), data.load(_config().data).train)
     list(trainer.run())
     assert all(p.grad_fn is None and not p.requires_grad for p in trainer.ema.parameters())
+
+
+def test_a_step_is_adamws_written_out() -> None:
+    """Loshchilov & Hutter 2019 (arXiv:1711.05101), algorithm 2, with the decay 0.01 times the learning rate."""
+    config = _config(training__learning_rate=0.02, training__train_steps=3)
+    trainer = Trainer(config, _images())
+    weights = [p.detach().double().clone() for p in trainer.model.parameters()]
+    firsts, seconds = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+    for step, _ in enumerate((p for p in trainer.run() if p.metrics), start=1):
+        rate = learning_rate(config.training, step - 1)
+        for i, parameter in enumerate(trainer.model.parameters()):
+            grad = parameter.grad.double()
+            firsts[i] = 0.9 * firsts[i] + 0.1 * grad
+            seconds[i] = 0.999 * seconds[i] + 0.001 * grad**2
+            first, second = firsts[i] / (1 - 0.9**step), seconds[i] / (1 - 0.999**step)
+            weights[i] = weights[i] - rate * (first / (second.sqrt() + 1e-8) + 0.01 * weights[i])
+            assert_close(parameter.detach().double(), weights[i], rtol=0, atol=2e-5)
+    assert step == 3

@@ -19,6 +19,7 @@ def study(tiny, new=(), space=ABLATIONS, **kwargs):
         ({"unet.nrom": "adagn"}, "did you mean unet.norm"),
         ({"segmentation.timesteps": [1000]}, "at most 999"),
         ({"segmentation.label_images": 181}, "at most 200"),
+        ({"data.dataset": "mnist"}, "a variant cannot change the dataset"),
     ],
 )
 def test_a_variant_that_cannot_be_is_named_with_the_reason(tiny, delta, said):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.errors import UsageError
@@ -27,6 +29,27 @@ def test_another_baseline_is_another_study_and_another_seed_is_not(tiny):
     assert study(tiny, seeds=[1, 2]).name == name
     assert study(tiny, chosen=["adagn"]).name == name
     assert study(tiny | {"training.batch_size": 9}).name != name
+
+
+def test_other_data_are_another_study(tiny):
+    facts = study(tiny).about
+    request = Request(ABLATIONS, settings=tiny)
+    assert plan.build(request, facts).name == study(tiny).name
+    other = plan.build(request, replace(facts, fingerprint="of other files"))
+    assert other.name != study(tiny).name
+    assert not {t.key for t in other.trials} & {t.key for t in study(tiny).trials}
+
+
+def test_a_seed_that_is_given_twice_is_one_seed(tiny):
+    assert [t.name for t in study(tiny, seeds=[3, 0, 3, 0]).trials] == [
+        t.name for t in study(tiny, seeds=[3, 0]).trials
+    ]
+    assert len(study(tiny, seeds=[3, 0]).trials) == 2 * len(study(tiny).trials)
+
+
+def test_a_seed_below_0_is_refused(tiny):
+    with pytest.raises(UsageError, match="--seeds: must be 0 or more, but got -1"):
+        study(tiny, seeds=[0, -1])
 
 
 def test_trials_share_the_stages_that_they_share(tiny):

@@ -62,14 +62,14 @@ def test_a_control_that_cannot_be_is_left_out_with_a_line_and_vetoes_nothing(tin
     facts = About(1, ("a", "b"), 1000, 300, held_out, "fingerprint")
     study = plan.build(Request(ABLATIONS, settings=tiny), facts)
     assert "real_images" not in {trial.variant for trial in study.trials}
-    assert study.left_out == (
-        f"control real_images: digits has {held_out} held-out images, and fid needs 4 at least",
-    )
+    assert study.left_out == (f"control real_images: digits has {held_out} held-out images, and fid needs 4 at least",)
 
 
 def test_a_variant_of_one_s_own_that_asks_for_too_many_is_refused(tiny):
     mine = ("mine", {"sampling.source": "held_out"})
-    with pytest.raises(plan.UsageError, match="variant mine: sampling.samples must be at most 12, the held-out images"):
+    with pytest.raises(
+        plan.UsageError, match=r"variant mine: sampling\.samples must be at most 12, the held-out images"
+    ):
         plan.build(Request(ABLATIONS, settings=tiny, new=[mine]), ABOUT)
 
 

@@ -78,6 +78,28 @@ def test_a_stage_begins_without_the_loss_of_the_one_before(board, capsys):
     assert "loss" not in line
 
 
+def test_a_retry_says_its_attempt_and_goes_on_with_the_trials_clock(board, capsys):
+    board, clock, (first, *_) = board
+    board.started(first)
+    assert capsys.readouterr().out.endswith(f"{first.name}: started ({first.delta})\n")
+    clock.now += 30
+    board.started(first, attempt=2)
+    assert capsys.readouterr().out.endswith(f"{first.name}: its worker was lost, attempt 2\n")
+    clock.now += 30
+    board.ended(first, "done", "fid 12")
+    assert capsys.readouterr().out.endswith(f"{first.name}: done after 1 m 00 s: fid 12\n")
+
+
+def test_the_head_counts_what_has_ended_well_or_not(board):
+    board, clock, trials = board
+    for trial, status in zip(trials, ("done", "FAILED", "stopped"), strict=False):
+        board.started(trial)
+        board.ended(trial, status, "")
+    board.started(trials[3])
+    clock.now += 90
+    assert f"2 of {len(trials)} trials, 1 m 30 s" in rendered(board)
+
+
 def test_the_time_left_follows_the_work_that_is_left(board):
     board, clock, (first, *_) = board
     board.started(first)

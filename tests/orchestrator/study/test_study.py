@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from processes import listens
 from waiting import wait_until
 
@@ -130,6 +131,19 @@ def test_two_studies_may_begin_at_once_in_a_new_folder(tmp_path, commands):
     command = commands(tmp_path / "runs", "--variants", "baseline")
     processes = [command.start("--name", name) for name in ("one", "other")]
     assert [process.wait(200) for process in processes] == [0, 0], command.text()
+    client = MlflowClient(f"sqlite:///{command.storage}/mlflow.db")
+    expected = {f"{name}-seed0" for name in ("baseline", "untrained", "real_images", "raw_pixels")}
+    figures = {}
+    for name in ("one", "other"):
+        found = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        assert {run.info.run_name: run.info.status for run in found} == dict.fromkeys(expected, "FINISHED")
+        assert len(found) == len(expected)
+        figures[name] = {run.info.run_name: run.data.metrics["miou"] for run in found if "miou" in run.data.metrics}
+        assert (command.storage / "studies" / name / "table.csv").exists()
+    assert figures["one"] == figures["other"]
+    assert len(figures["one"]) == 3
+    # What they share was made once.
+    assert len(list((command.storage / "store" / "ddpm").iterdir())) == 2  # the baseline's, and the untrained one
 
 
 def test_a_study_whose_driver_is_gone_since_the_machine_was_started_anew_goes_on(tmp_path, monkeypatch, capsys):

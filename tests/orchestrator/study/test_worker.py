@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from orchestrator.study.worker import _one_line
+
 # A heap of small pieces with the last one held, as a trial leaves it in a thread that has ended.
 PROGRAM = """
 import threading
@@ -34,3 +36,17 @@ def test_what_a_trial_has_freed_is_given_back():
     before, after = map(float, done.stdout.split())
     assert before > 200
     assert after < before - 150
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one line"), "ValueError: one line"),
+        (RuntimeError("The above exception:\n  frames\n\n  what went wrong \n\n"), "RuntimeError: what went wrong"),
+        (KeyError(), "KeyError"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (RuntimeError(" \n "), "RuntimeError"),
+    ],
+)
+def test_an_error_is_told_by_its_kind_and_its_last_line(error, line):
+    assert _one_line(error) == line

@@ -1,6 +1,7 @@
 """The writer to MLflow, against a real SQLite store."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,20 @@ def test_a_trial_that_goes_on_stays_in_its_run_without_a_step_twice(uri, tiny):
     assert sorted(steps) == [1, 2, 3, 4]
 
 
+def test_what_a_trial_tells_again_in_one_session_is_written_once(uri, tiny):
+    mine = study(tiny, "tells-again")
+    trial = mine.trials[0]
+    tracking = opened(uri, mine)
+    tracking.start(trial)
+    for step in (1, 2, 3, 1, 2, 3, 4):  # a retry goes on from a checkpoint
+        tracking.log(trial, [(step, {"loss": float(step)}), (step, {"grad": 1.0})])
+    tracking.log(trial, [(2, {"loss": 2.0}), (5, {"loss": 5.0})])
+    tracking.close()
+    (run,) = runs(uri, "tells-again")
+    for metric, steps in (("loss", [1, 2, 3, 4, 5]), ("grad", [1, 2, 3, 4])):
+        assert [m.step for m in MlflowClient(uri).get_metric_history(run.info.run_id, metric)] == steps
+
+
 def test_a_failed_trial_says_why_and_a_later_success_clears_it(uri, tiny):
     mine = study(tiny, "fails")
     trial = mine.trials[0]
@@ -121,6 +136,20 @@ def test_a_run_of_the_same_name_and_another_config_is_marked_not_mixed_in(uri, t
         tracking.close()
     marks = {run.data.params["unet.dropout"]: run.data.tags["superseded"] for run in runs(uri, "redefined")}
     assert marks == {"0.1": "true", "0.2": "false"}
+
+
+def test_a_run_that_lost_its_driver_is_ended_when_another_definition_takes_its_row(uri, tiny):
+    def changed(dropout):
+        new = [("mine", {"unet.dropout": dropout})]
+        return plan.build(Request(ABLATIONS, settings=tiny, new=new, chosen=["baseline"], name="lost"))
+
+    for dropout in (0.1, 0.2):
+        tracking = opened(uri, changed(dropout))
+        tracking.start(changed(dropout).trials[1])
+        tracking.close()
+    found = {run.data.params["unet.dropout"]: run for run in runs(uri, "lost")}
+    assert {dropout: run.info.status for dropout, run in found.items()} == {"0.1": "KILLED", "0.2": "RUNNING"}
+    assert found["0.1"].data.tags["superseded"] == "true"
 
 
 MINE = {
@@ -204,6 +233,13 @@ def test_a_name_that_belongs_to_another_baseline_is_refused(uri, tiny):
     opened(uri, study(tiny, "taken")).close()
     with pytest.raises(UsageError, match="another baseline"):
         opened(uri, study(tiny, "taken", {"training.batch_size": 9}))
+
+
+def test_a_name_that_belongs_to_other_data_is_refused(uri, tiny):
+    mine = study(tiny, "data")
+    opened(uri, mine).close()
+    with pytest.raises(UsageError, match="another baseline or other data"):
+        opened(uri, replace(mine, about=replace(mine.about, fingerprint="of other files")))
 
 
 def test_a_store_that_is_away_for_a_while_loses_no_record(uri, tiny, monkeypatch):

@@ -64,10 +64,16 @@ def test_mask_is_the_class_where_there_is_ink_and_background_elsewhere(size: int
     ink = found.held_out[:, 0].float() / 255
     inside = found.held_out_masks > 0
     # The threshold acts before the rounding to 256 values.
-    assert float(ink[inside].min()) > digits.INK - 1 / 255
-    assert float(ink[~inside].max()) < digits.INK + 1 / 255
+    assert float(ink[inside].min()) > 0.35 - 1 / 255
+    assert float(ink[~inside].max()) < 0.35 + 1 / 255
     assert inside.flatten(1).any(1).all()
     assert not inside.flatten(1).all(1).any()
+
+
+def test_mask_at_the_digits_own_size_is_where_scikit_learn_has_more_than_35_percent() -> None:
+    found = _load(8)
+    for images, masks in ((found.label_images, found.label_masks), (found.held_out, found.held_out_masks)):
+        assert np.array_equal(masks.flatten(1).numpy() > 0, _rows(images) / 16 > 0.35)
 
 
 @pytest.mark.parametrize(("constant", "value"), [("INK", 0.9), ("SPLIT_SEED", 1)])

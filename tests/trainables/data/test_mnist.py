@@ -97,8 +97,8 @@ def test_ink_is_judged_at_the_image_size(original: Arrays, real_data: Path) -> N
     ink = found.held_out[:, 0] / 255
     inside = found.held_out_masks > 0
     # The threshold acts before the rounding to 256 values.
-    assert ink[inside].min() > mnist.INK - 1 / 255
-    assert ink[~inside].max() < mnist.INK + 1 / 255
+    assert ink[inside].min() > 0.35 - 1 / 255
+    assert ink[~inside].max() < 0.35 + 1 / 255
     assert inside.any((1, 2)).all()
     assert np.array_equal(found.held_out_masks.max((1, 2)), original.held_out_masks.max((1, 2)))
 
@@ -141,6 +141,58 @@ def test_neither_about_nor_read_needs_torch(real_data: Path) -> None:
         "data.about(*settings); data.read(*settings); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(real_data)], cwd=ROOT, check=False).returncode == 0
+
+
+# A small MNIST: what the real one is tested for above, where its files are not.
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """The arrays of the four files, of 7 and 12 images, no two alike, as they lie below `tmp_path`."""
+    draw = np.random.default_rng(0)
+    arrays = {
+        name: draw.integers(0, 256, (count, 28, 28), np.uint8) if "images" in name else draw.integers(0, 10, count)
+        for name, count in zip(mnist.SHA256, (7, 7, 12, 12), strict=True)
+    }
+    raw = tmp_path / "mnist" / mnist.MARKER
+    raw.mkdir(parents=True)
+    files = {name: _idx(values.astype(np.uint8)) for name, values in arrays.items()}
+    for name, content in files.items():
+        (raw / name).write_bytes(content)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    for constant, value in (("SHA256", sums), ("TRAIN", 7), ("TEST", 12), ("LABELS", 4)):
+        monkeypatch.setattr(mnist, constant, value)
+    return arrays
+
+
+def test_small_splits_are_the_files_images_each_once_and_their_digits(
+    few: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    found, about = data.arrays(_data(28), tmp_path), data.about(_data(28), tmp_path)
+    train, _, test, digits = few.values()
+    assert (about.train_images, about.label_images, about.held_out_images) == (7, 4, 8)
+    assert np.array_equal(found.train[:, 0], train)
+    assert (len(found.label_images), len(found.held_out)) == (4, 8)
+    images = np.concatenate([found.label_images, found.held_out])[:, 0]
+    masks = np.concatenate([found.label_masks, found.held_out_masks])
+    number_of = {image.tobytes(): number for number, image in enumerate(test)}
+    order = [number_of[image.tobytes()] for image in images]
+    assert sorted(order) == list(range(12))
+    assert order != list(range(12))  # at random, so that no split is a writer's
+    for image, mask, number in zip(images, masks, order, strict=True):
+        assert np.array_equal(mask, np.where(image / 255 > 0.35, digits[number] + 1, 0))
+
+
+def test_small_images_are_resized_as_torch_does_and_in_batches(
+    few: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mnist, "BATCH", 3)
+    found = data.arrays(_data(16), tmp_path)
+    images = torch.from_numpy(few["train-images-idx3-ubyte"]).float()[:, None]
+    expected = F.interpolate(images, size=(16, 16), mode="bilinear", antialias=True, align_corners=False)
+    assert np.abs(found.train - expected.numpy()).max() <= 0.502
+    assert found.held_out.shape == (8, 1, 16, 16)
+    assert found.held_out_masks.shape == (8, 16, 16)
 
 
 # Downloads: torchvision's own code, with the network replaced.

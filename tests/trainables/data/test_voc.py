@@ -85,6 +85,15 @@ def test_test_set_without_masks_is_left_alone(voc_tree: Any) -> None:
     assert data.about(DATA, voc_tree.root) == before
 
 
+@pytest.mark.parametrize("part", ["train.txt", "val.txt"])
+def test_an_image_of_another_split_is_not_held_out(part: str, voc_tree: Any) -> None:
+    _add_test(voc_tree, masks=3)
+    taken = voc_tree.path(f"{SETS}/{part}").read_text().split()[-1]
+    voc_tree.mask(f"{BASE}/SegmentationClass/{taken}.png")
+    voc_tree.text(f"{SETS}/test.txt", "2008_000000", taken)
+    assert f"test.txt: {taken} is already in {part}" in _message(voc_tree.root)
+
+
 def test_test_set_with_some_masks_lacks_the_others(voc_tree: Any) -> None:
     _add_test(voc_tree, masks=2)
     (line,) = _message(voc_tree.root).splitlines()[1:]

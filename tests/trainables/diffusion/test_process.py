@@ -86,3 +86,14 @@ def test_loss_of_predicting_no_noise_is_the_noises_mean_square() -> None:
     loss = Process(Diffusion()).loss(Nothing(), x_0, torch.arange(16), eps)
     assert loss.dtype == torch.float32
     assert float(loss) == pytest.approx(float((eps.double() ** 2).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_snr_is_the_signals_power_over_the_noises(schedule: str) -> None:
+    process = Process(Diffusion(beta_schedule=schedule))
+    kept = torch.tensor(np.cumprod(1 - process.betas.numpy()))
+    assert_close(process.snr, kept / (1 - kept), rtol=1e-9, atol=0)
+    x_0, _ = _draws(process.timesteps)
+    t, one = torch.arange(process.timesteps), torch.ones_like(x_0)
+    signal, noise = process.q_sample(one, t, 0 * one), process.q_sample(0 * one, t, one)
+    assert_close(process.snr.float(), (signal / noise)[:, 0, 0, 0] ** 2, rtol=1e-3, atol=0)

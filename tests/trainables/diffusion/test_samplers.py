@@ -112,3 +112,17 @@ def test_ddpm_with_few_steps_and_little_signal_left_stays_real() -> None:
     process = Process(Diffusion(timesteps=4000, beta_end=0.03))
     *_, (_, x_0) = _trajectory(process, "ddpm", 3)
     assert x_0.dtype == torch.float32
+
+
+def test_images_are_drawn_without_a_graph_of_the_network() -> None:
+    class Learned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 1, 1)
+
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            return self.convolution(x_t)
+
+    process = Process(Diffusion())
+    drawn = list(denoise(Learned(), process, _noise(), Sampling(sampling_steps=3), torch.Generator()))
+    assert [x_t.requires_grad for _, x_t in drawn] == [False] * 3

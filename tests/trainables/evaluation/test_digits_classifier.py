@@ -94,6 +94,9 @@ def test_the_classifier_never_saw_the_images_that_the_pipeline_holds_out() -> No
         torch.testing.assert_close(train.as_images(train.digits(part)[0], 16), images / 127.5 - 1)
 
 
-def test_training_is_deterministic() -> None:
+def test_training_is_deterministic_and_moves_every_weight() -> None:
+    torch.manual_seed(train.RECIPE["seed"])
+    initial = DigitsClassifier().state_dict()
     first, second = (train.train(*train.digits(train.TRAINING), steps=20).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not [name for name in first if torch.equal(first[name], initial[name])]

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from cleanfid.fid import frechet_distance as clean_fids
+from cleanfid.fid import kernel_distance
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables import data
-from trainables.evaluation import digits_classifier, fid
+from trainables.evaluation import digits_classifier, fid, inception
 from trainables.evaluation.fid import Reference
 from trainables.sections import Data
 
@@ -132,3 +133,65 @@ def test_batch_size_does_not_matter(
 
 def test_order_of_the_images_does_not_matter(distance: Distance, held_out: Tensor) -> None:
     assert distance(held_out.flip(0)) == pytest.approx(distance(held_out), rel=1e-6)
+
+
+def _of_each_network(n: int, seed: int, shift: float = 0.0) -> dict[str, NDArray[np.float64]]:
+    """Features of n images; no network's are another's."""
+    draw = np.random.default_rng(seed)
+    return {name: draw.normal(shift, scale, size=(n, 12)) for name, scale in (("digits", 1.0), ("inception", 3.0))}
+
+
+def test_fid_and_kid_are_clean_fids_on_the_inceptions_features_and_fid_digits_on_the_digits_own() -> None:
+    metrics = ("fid_digits", "fid", "kid")
+    real, found = _of_each_network(400, 0), _of_each_network(400, 1, shift=0.5)
+    distances = fid.distances(metrics, found, Reference.of(real, metrics), seed=0)
+    for name, network in (("fid", "inception"), ("fid_digits", "digits")):
+        (one, other) = found[network], real[network]
+        expected = clean_fids(one.mean(0), np.cov(one.T), other.mean(0), np.cov(other.T))
+        assert distances[name] == pytest.approx(expected, rel=1e-6)
+    # Of two sets of one size below a subset's all images are in each subset.
+    expected = kernel_distance(real["inception"], found["inception"], num_subsets=1, max_subset_size=400)
+    assert distances["kid"] == pytest.approx(expected, rel=1e-9)
+    assert distances["kid"] > 0.01
+
+
+def test_kid_takes_the_subsets_of_the_trials_seed() -> None:
+    real, found = _of_each_network(400, 0), _of_each_network(300, 1, shift=0.5)
+    reference = Reference.of(real, ("kid",))
+    first, again, other = (fid.distances(("kid",), found, reference, seed)["kid"] for seed in (3, 3, 4))
+    assert first == again == fid.kid(real["inception"], found["inception"], 3)
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("metrics", "kept"), [(("fid_digits", "fid"), set()), (("kid",), {"inception"}), (("fid", "kid"), {"inception"})]
+)
+def test_reference_keeps_the_features_that_kid_compares_and_no_others(metrics: tuple[str, ...], kept: set[str]) -> None:
+    real = _of_each_network(50, 0)
+    reference = Reference.of(real, metrics)
+    assert reference.features.keys() == kept
+    assert reference.moments.keys() == real.keys()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "networks"),
+    [
+        (("fid_digits",), {"digits"}),
+        (("fid",), {"inception"}),
+        (("kid",), {"inception"}),
+        (("fid", "kid", "fid_digits"), {"inception", "digits"}),
+    ],
+)
+def test_each_metric_is_measured_by_the_network_that_its_name_says(
+    metrics: tuple[str, ...], networks: set[str], held_out: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Published:
+        def features(self, images: Tensor) -> NDArray[np.float64]:
+            return np.full((len(images), 2048), 0.5)
+
+    monkeypatch.setattr(inception, "load", lambda device: Published())
+    found = _features(held_out[:4], metrics)
+    assert found.keys() == networks
+    for name, features in found.items():
+        assert features.shape == (4, {"digits": 64, "inception": 2048}[name])
+        assert (features == 0.5).all() == (name == "inception")

@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 import torch
+from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.testing import assert_close
 
 from search_spaces.ablations import VARIANTS
 from search_spaces.presets import quick
@@ -185,3 +187,67 @@ def test_the_papers_up_blocks_put_out_256_128_64_and_64_channels() -> None:
         x_t, t = torch.empty(1, 1, 32, 32), torch.zeros(1, dtype=torch.long)
     found = model.features(x_t, t, (6, 7, 8, 9))
     assert [f.shape[1] for f in found.values()] == [256, 128, 64, 64]
+
+
+def _written_out(model: UNet, config: Config, x_t: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The predicted noise and the up blocks' outputs by the weights; blocks and attention have their own tests."""
+    weights = dict(model.named_parameters())
+
+    def silu(x: Tensor) -> Tensor:
+        return x / (1 + torch.exp(-x))
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def conv(x: Tensor, name: str, stride: int = 1) -> Tensor:
+        return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], stride, padding=1)
+
+    def attended(x: Tensor, level: nn.Module, resolution: int) -> Tensor:
+        return level.attention(x) if resolution in config.unet.attention_resolutions else x
+
+    emb = get_timestep_embedding(t, config.unet.base_channels, flip_sin_to_cos=False, downscale_freq_shift=0)
+    emb = silu(linear(silu(linear(emb, "embed.0")), "embed.2"))
+    h, size, skips = conv(x_t, "stem"), config.data.image_size, []
+    for i, level in enumerate(model.down):
+        for j, block in enumerate(level.blocks):
+            h = block(h, emb)
+            h = attended(h, level, size) if j == len(level.blocks) - 1 else h
+            skips.append(h)
+        if i < len(model.down) - 1:
+            h, size = conv(h, f"downsample.{i}", stride=2), size // 2
+    for block in model.middle.blocks:
+        h = block(h, emb)
+    h, outputs = attended(h, model.middle, size), []
+    for i, level in enumerate(model.up):
+        for block in level.blocks:
+            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+        h = attended(h, level, size)
+        if i < len(model.up) - 1:
+            h, size = conv(h.repeat_interleave(2, -1).repeat_interleave(2, -2), f"upsample.{i}.conv"), size * 2
+        else:
+            h = conv(h, f"upsample.{i}")
+        outputs.append(h)
+    grouped = h.reshape(len(h), config.unet.norm_groups, -1)
+    mean, variance = grouped.mean(-1, keepdim=True), grouped.var(-1, keepdim=True, unbiased=False)
+    h = ((grouped - mean) / (variance + 1e-5).sqrt()).reshape(h.shape)
+    h = h * weights["norm.weight"][:, None, None] + weights["norm.bias"][:, None, None]
+    return conv(silu(h), "head"), outputs
+
+
+@pytest.mark.parametrize("image_channels", [1, 3])
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"unet.blocks_per_level": 2}, {"unet.attention_resolutions": (16, 4)}, {"unet.block": "convnext"}],
+    ids=str,
+)
+def test_forward_and_features_are_the_network_written_out(overrides: dict[str, object], image_channels: int) -> None:
+    config = apply(SMALL, overrides)
+    model = _net(config, image_channels).eval()
+    for parameter in model.parameters():  # no weight at a special value, so that none can go unused
+        nn.init.normal_(parameter, std=0.2)
+    x_t, t = _inputs(config, image_channels)
+    with torch.no_grad():
+        expected, outputs = _written_out(model, config, x_t, t)
+        assert_close(model(x_t, t), expected, rtol=1e-4, atol=1e-3)
+        found = model.features(x_t, t, config.unet.up_blocks)
+    assert_close(list(found.values()), outputs, rtol=1e-4, atol=1e-3)
