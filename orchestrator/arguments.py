@@ -200,6 +200,8 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Req
     new += [parse_variant(text) for text in args.variant]
     if args.data_root is not None and not str(args.data_root).strip("."):
         raise UsageError("--data-root: must be a folder of its own, but got ''")
+    if args.data_root is not None and not args.data_root.is_dir():
+        raise UsageError(f"--data-root: there is no folder {args.data_root}")
     data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
     return Request(
         space=space,
