@@ -16,5 +16,5 @@ def console() -> Console:
     itself four times a second is not.
     """
     if sys.stdout is not None and sys.stdout.isatty():
-        return Console()
-    return Console(width=PIPED_WIDTH, force_interactive=False)
+        return Console(markup=False, emoji=False)  # a folder may be called [v2], or :b:
+    return Console(width=PIPED_WIDTH, force_interactive=False, markup=False, emoji=False)

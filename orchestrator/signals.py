@@ -69,11 +69,14 @@ def children_outlive_hangup() -> Iterator[None]:
 
 
 def end(code: int) -> NoReturn:
-    """Ends the process with this exit code, once every exit handler has run and what was written is out.
+    """Ends the process with this exit code.
 
-    The interpreter's own end would go on to take apart modules under threads of C++ that still run in them (Ray's core
-    worker, where Ray was interrupted while it started), and a segmentation fault would take the place of the code.
+    Of what was interrupted the exit handlers still run and what was written is out, but no more. The interpreter's own
+    end would go on to take apart modules under threads of C++ that still run in them (Ray's core worker, where Ray was
+    interrupted while it started), and a segmentation fault would take the place of the code.
     """
+    if code != INTERRUPTED:
+        sys.exit(code)
     ignore()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -39,6 +39,15 @@ def create_database(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")  # lets the MLflow page read while the driver writes
 
 
+def settle_database(path: Path) -> None:
+    """Brings all that was written into the one file that a person copies: it may lie beside, in mlflow.db-wal.
+
+    What stands against it costs nothing: the next who opens the database does the same.
+    """
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _name(made: Path, path: Path) -> None:
     """Gives the file its name, unless another process has just made one: a rename would take it from its users."""
     try:

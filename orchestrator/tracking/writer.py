@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study, Trial
 from orchestrator.tracking.address import database_path
-from orchestrator.tracking.backend import create_database, is_transient, prove_files, reason, upload
+from orchestrator.tracking.backend import create_database, is_transient, prove_files, reason, settle_database, upload
 from orchestrator.tracking.records import final_metrics, note, param, place
 from orchestrator.tracking.revision import revision
 from orchestrator.tracking.runs_table import VIEW, saved_view
@@ -137,6 +137,8 @@ class MLflowWriter:
         self._deadline = time.monotonic() + limit_s
         self._queue.put(None)
         self._thread.join()
+        if database := database_path(self.uri):
+            settle_database(database)
 
     @property
     def page(self) -> str:

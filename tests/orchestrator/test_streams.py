@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+
+from orchestrator.console import console
 
 PLAN = [sys.executable, "-m", "orchestrator.run", "ablations", "--dry-run", "--variants", "baseline"]
 GOES_ON = """
@@ -77,6 +80,12 @@ def test_what_was_closed_at_the_start_is_nobodys_file(tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"fine")
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_the_name_of_a_folder_is_shown_as_it_is(capsys):
+    console().print("a [v2] [/red] :dog:", Table("[b]"))
+    out = capsys.readouterr().out
+    assert "a [v2] [/red] :dog:" in out and "[b]" in out
 
 
 DRAWS = """

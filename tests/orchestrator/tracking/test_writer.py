@@ -298,6 +298,15 @@ def test_what_only_adorns_the_records_may_fail(uri, tiny, tmp_path, monkeypatch)
     assert MlflowClient(uri).get_experiment_by_name("adorned").tags["gpu_hour_price"] == "1.0"
 
 
+def test_what_is_written_is_in_the_one_file_once_the_writer_is_closed(tiny, tmp_path):
+    tracking = opened(f"sqlite:///{tmp_path}/mlflow.db", study(tiny, "whole"))
+    tracking.describe("# a table")
+    tracking.close()  # MLflow's own connections stay open until the process ends
+    (tmp_path / "copy.db").write_bytes((tmp_path / "mlflow.db").read_bytes())
+    experiment = MlflowClient(f"sqlite:///{tmp_path}/copy.db").get_experiment_by_name("whole")
+    assert experiment.tags["mlflow.note.content"] == "# a table"
+
+
 def test_the_saved_view_shows_the_metrics(uri, tiny):
     tracking = opened(uri, study(tiny, "view"))
     tracking.describe("# table")
