@@ -30,7 +30,7 @@ ablations: setup
 	$(BIN)/python -m orchestrator.run ablations $(ARGS)
 
 ui: setup
-	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/runs/mlflow.db $(ARGS)
+	$(BIN)/python -m orchestrator.run ui $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from orchestrator.cluster.resources import Limits, Resources, cpus, gpus
+from orchestrator.cluster.cores import cpus
+from orchestrator.cluster.resources import Limits, Resources, gpus
 from orchestrator.errors import UsageError
 from orchestrator.planning.names import BASELINE, check_study_name
 from orchestrator.planning.settings import Request, parse_settings, parse_variant, read_variants
@@ -199,6 +200,8 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Req
     new += [parse_variant(text) for text in args.variant]
     if args.data_root is not None and not str(args.data_root).strip("."):
         raise UsageError("--data-root: must be a folder of its own, but got ''")
+    if args.data_root is not None and not args.data_root.is_dir():
+        raise UsageError(f"--data-root: there is no folder {args.data_root}")
     data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
     return Request(
         space=space,
@@ -226,7 +229,7 @@ def resources(args: argparse.Namespace) -> Resources:
         wanted = float(len(gpus()) > 0)
     if not math.isfinite(wanted) or wanted < 0 or (wanted > 1 and wanted != int(wanted)):
         raise UsageError(f"--gpus-per-trial: must be 0, a part of 1 or a whole number, but got {wanted:g}")
-    if local and wanted > len(gpus()):
+    if local and wanted and wanted > len(gpus()):
         most = len(gpus())
         raise UsageError(f"--gpus-per-trial: must be at most {most}, the GPUs of this machine, but got {wanted:g}")
     if args.cpus_per_trial < 1 or (local and args.cpus_per_trial > cpus()):

@@ -5,10 +5,12 @@ Exit codes: 0 all trials ended well, 1 one failed, 2 the request cannot be, 130 
 
 from __future__ import annotations
 
-from orchestrator import signals
+from orchestrator import shadows, signals, streams
 
 if __name__ == "__main__":
     signals.leave()  # the imports below take a moment, in which there is nothing to stop yet
+    streams.outlive()
+    shadows.refuse_shadows()
 
 import argparse
 import sys
@@ -22,16 +24,17 @@ from orchestrator.errors import UsageError
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.inputs import looked_at, planned, with_checkpoint
+from orchestrator.preflight.surroundings import check_cache, check_surroundings
 from orchestrator.storage.locations import (
     Locations,
     check_address,
     check_readable,
     check_storage,
     check_store,
-    check_uri,
 )
 from orchestrator.storage.registry import Registry
 from orchestrator.study.session_config import SessionConfig
+from orchestrator.tracking.address import check_tracking
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
 from trainables.data import About
 from trainables.store import Store
@@ -50,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        return 130
+        return signals.INTERRUPTED
 
 
 def _run(args: argparse.Namespace, space: Space) -> int:
@@ -60,7 +63,7 @@ def _run(args: argparse.Namespace, space: Space) -> int:
     if args.dry_run:
         from orchestrator.planning.dry_run import show_plan
 
-        check_readable(locations.store)
+        _look(args, locations)
         study, registry = planned(request, plan.build), Registry(locations.store)
         generation = registry.generation(study.name) + args.fresh
         show_plan(study, Store(registry.root_of(generation)), resources)
@@ -92,17 +95,20 @@ def _search(args: argparse.Namespace) -> int:
     baseline = plan.baseline(request)
     if not baseline.segmentation.validation_images:
         raise UsageError("segmentation.validation_images must be at least 1 for a search, which chooses by them")
-    from search_spaces.tuning import SPACES, ranges  # only now: it imports Optuna
+    from orchestrator.study.memory import check_memory  # only now: both import Optuna
+    from search_spaces.tuning import SPACES, ranges
 
     space, build = SPACES[args.space](baseline), partial(plan.search, objective="validation_miou")
     if args.dry_run:
         from orchestrator.planning.dry_run import show_search
 
-        check_readable(locations.store)
-        store = Store(Registry(locations.store).root_of(0))
-        show_search(planned(request, build), ranges(space), args.trials, store, resources)
+        _look(args, locations)
+        study, store = planned(request, build), Store(Registry(locations.store).root_of(0))
+        check_memory(study, locations)
+        show_search(study, ranges(space), args.trials, store, resources)
         return OK
     study, locations = _checked(args, request, locations, build)
+    check_memory(study, locations)
     from orchestrator.study import search
 
     session_config = SessionConfig(study.inputs, locations.store, resources, limits, args.gpu_hour_price)
@@ -113,8 +119,8 @@ def _checked(
     args: argparse.Namespace, request: Request, locations: Locations, build: Callable[[Request, About], plan.Study]
 ) -> tuple[plan.Study, Locations]:
     """The study and where it is kept, looked at: nothing is made before all that can be wrong is known."""
-    if args.tracking_uri:
-        check_uri(args.tracking_uri)
+    _look(args, locations)
+    check_surroundings(args.address)
     study = looked_at(request, build)
     if args.store:
         locations = replace(locations, store=check_store(args.store))
@@ -122,10 +128,18 @@ def _checked(
     return study, locations
 
 
+def _look(args: argparse.Namespace, locations: Locations) -> None:
+    """Passes if the places can be used, as far as that is told without writing: a dry run asks no more."""
+    check_tracking(locations.tracking_uri, bool(args.tracking_uri))
+    check_readable(locations.store)
+    check_storage(args.storage, make=False)
+    check_cache(write=False)
+
+
 def _report(args: argparse.Namespace) -> int:
     locations = arguments.locations(args)
     _refuse_empty(args)
-    check_uri(locations.tracking_uri)
+    check_tracking(locations.tracking_uri, bool(args.tracking_uri))
     from orchestrator.console import console
     from orchestrator.study.study import show
 
@@ -133,6 +147,8 @@ def _report(args: argparse.Namespace) -> int:
         show(args.name, locations, console())
     except LookupError as error:
         raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"--storage: cannot write the report ({error})") from None
     return OK
 
 
@@ -142,6 +158,7 @@ def _ui(args: argparse.Namespace) -> int:
     locations = arguments.locations(args)
     if args.cluster is None:
         _refuse_empty(args)
+        check_tracking(locations.tracking_uri, bool(args.tracking_uri))
     return ui.run(locations.tracking_uri, args.port, args.cluster)
 
 
@@ -173,4 +190,4 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.end(main())

@@ -20,7 +20,7 @@ FLOORS = {
         {"storage", "tracking"},
         {"planning"},
         {"cluster"},
-        {"signals", "console", "errors"},
+        {"signals", "streams", "shadows", "console", "errors"},
     ],
     "trainables": [
         {"pipeline"},

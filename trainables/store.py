@@ -9,6 +9,7 @@ object store), so that a reader never sees half of one. What does not match its 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -117,7 +118,8 @@ class Store:
             # Without its manifest it is no artefact, so a removal that is cut short leaves no half of one.
             self.fs.rm_file(f"{path}/{MANIFEST}")
         if self.fs.exists(path):
-            self.fs.rm(path, recursive=True)
+            # A path is no pattern, but all but the local filesystem take it for one: [v2] would mean v, or 2.
+            self.fs.rm(path if self.local else glob.escape(path), recursive=True)
 
     def find(self, stage: str, key: str) -> Artefact | None:
         """The artefact, verified; None where there is none or where it was damaged and has been set aside."""
@@ -198,7 +200,7 @@ class Store:
             os.rename(path, aside)
             return
         for file in self.fs.find(path):
-            self.fs.copy(file, aside + file.removeprefix(path))
+            self.fs.cp_file(file, aside + file.removeprefix(path))
         self.remove(stage, key)
 
     def _path(self, stage: str, key: str) -> str:

@@ -7,7 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.cluster.resources import Resources, cpus, gpus
+from orchestrator import signals
+from orchestrator.cluster.cores import cpus
+from orchestrator.cluster.resources import Resources, gpus
 from orchestrator.errors import UsageError, one_line
 
 # Set before Ray and MLflow are imported. Ray's memory monitor ends the whole study where one trial should fail; its own
@@ -48,13 +50,14 @@ def start_ray(address: str, resources: Resources) -> None:
     if address != "local":
         _join(address, quiet)
         return
-    ray.init(
-        address="local",
-        num_cpus=cpus(),
-        num_gpus=len(gpus()) if resources.gpus else 0,
-        include_dashboard=False,
-        **quiet,
-    )
+    with signals.children_outlive_hangup():
+        ray.init(
+            address="local",
+            num_cpus=cpus(),
+            num_gpus=len(gpus()) if resources.gpus else 0,
+            include_dashboard=False,
+            **quiet,
+        )
 
 
 def _join(address: str, quiet: Mapping[str, Any]) -> None:

@@ -7,6 +7,14 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.cluster.cores import cpus
+from orchestrator.errors import UsageError
+
+SMI_LIMIT_S = 10.0  # for an answer of nvidia-smi; a driver that is broken lets it hang
+NO_GPUS = "No devices were found"
+ON_THE_CPU = "--gpus-per-trial 0 runs the trials on the CPU without it"
 
 
 @dataclass(frozen=True)
@@ -39,22 +47,67 @@ class Limits:
     checkpoint_interval_s: float = 60.0
 
 
-def cpus() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def gpus() -> list[str]:
-    """The names of the GPUs that this process may use."""
+    """The names of the GPUs that this process may use.
+
+    Raises:
+        UsageError: this machine seems to have some, and does not tell which.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return []
+    names = installed_gpus()
+    return names if visible is None else names[: len(visible.split(","))]
+
+
+def installed_gpus() -> list[str]:
+    """The names of this machine's GPUs, whether this process may use them or not.
+
+    Raises:
+        UsageError: nvidia-smi, which tells them, hangs or fails.
+    """
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
-    names = [line.strip() for line in answer.stdout.splitlines() if line.strip()] if answer.returncode == 0 else []
-    return names if visible is None else names[: len(visible.split(","))]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=SMI_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"nvidia-smi: no answer within {SMI_LIMIT_S:g} s; {ON_THE_CPU}") from None
+    except OSError as error:
+        raise UsageError(f"nvidia-smi: cannot be run ({error.strerror}); {ON_THE_CPU}") from None
+    lines = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    if NO_GPUS in answer.stdout + answer.stderr:
+        return []
+    if answer.returncode:
+        why = (answer.stderr.split("\n")[0] or " ".join(lines[:1])).strip() or f"exit code {answer.returncode}"
+        raise UsageError(f"nvidia-smi: fails ({why}); {ON_THE_CPU}")
+    return lines
+
+
+def device_told(resources: Resources, address: str) -> str:
+    """Which device the trials run on, in words; where a GPU stays idle, that too.
+
+    Args:
+        address: of the Ray cluster; what a cluster has is not known here.
+    """
+    share = f"{resources.gpus:g} GPU" if resources.gpus else f"{resources.cpus:g} CPU cores"
+    if address != "local":
+        return f"device: {share} a trial, of the Ray cluster at {address}"
+    if resources.gpus:
+        return f"device: {', '.join(sorted(set(gpus())))}, {share} a trial, of {len(gpus())}"
+    return f"device: CPU, {resources.cpus:g} of {cpus()} cores a trial{_idle_gpus()}"
+
+
+def _idle_gpus() -> str:
+    try:
+        names = installed_gpus()
+    except UsageError:
+        return "; this machine seems to have a GPU, which is not used"
+    if names:
+        hidden = "CUDA_VISIBLE_DEVICES hides them" if not gpus() else "--gpus-per-trial 0"
+        return f"; this machine's GPUs are not used ({hidden}): {', '.join(names)}"
+    nodes = [str(path) for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+    return f"; no nvidia-smi, so not used: {', '.join(nodes)}" if nodes else ""
 
 
 def trials_a_gpu(gpus: float) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cluster.resources import Resources, cpus, gpus
+from orchestrator.cluster.cores import cpus
+from orchestrator.cluster.resources import Resources, gpus
 from orchestrator.console import console
 from orchestrator.planning.plan import Study, Trial, point
 from orchestrator.planning.speed import Speed, guessed_speed, measured_speed

@@ -10,6 +10,7 @@ takes two machines is judged here: a store that all share, versions, clocks.
 from __future__ import annotations
 
 import contextlib
+import glob
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,7 +25,8 @@ from orchestrator.planning.plan import Study
 from orchestrator.preflight.capacity import capacity, fits, launchable
 from orchestrator.preflight.findings import Finding, show, tried
 from orchestrator.preflight.on_node import answer, dry_trial, versions
-from orchestrator.storage.locations import Locations, check_uri
+from orchestrator.storage.locations import Locations
+from orchestrator.tracking.address import check_tracking
 from orchestrator.tracking.backend import prove_files, reason, without_password
 from trainables.store import Store
 
@@ -138,7 +140,7 @@ class Probe:
             store = Store(self.root)
             store.fs.invalidate_cache()
             paths = {f"{store.root}/{self.name}/{name}": name for name in names}
-            found = store.fs.cat(list(paths), on_error="omit")
+            found = store.fs.cat([glob.escape(path) for path in paths], on_error="omit")
             return {paths[path] for path, content in found.items() if content == self.token.encode()}
         return set()
 
@@ -148,7 +150,7 @@ class Probe:
     def __exit__(self, *exception: object) -> None:
         with contextlib.suppress(Exception):  # what could not be written cannot be removed
             store = Store(self.root)
-            store.fs.rm(f"{store.root}/{self.name}", recursive=True)
+            store.remove(self.name)
 
 
 def _without_answer(node: Node, given: Answer | None, stay: Sequence[Node], patience_s: float) -> Finding | None:
@@ -218,7 +220,7 @@ def _dry_trials(study: Study, resources: Resources, nodes: Sequence[Node]) -> li
 def _reach_tracking(uri: str) -> str:
     """Uses MLflow's store as far as that leaves nothing. The nodes never talk to it."""
     try:
-        check_uri(uri)
+        check_tracking(uri, given=True)
         if uri.startswith("http"):
             from mlflow import MlflowClient
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
-import urllib.error
-import urllib.request
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from orchestrator.errors import UsageError
 from trainables.store import Store
 
 GREETING_LIMIT_S = 10.0
-SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql")
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,31 @@ class Locations:
         return self.storage / "studies" / name
 
 
-def check_storage(storage: Path) -> None:
+def check_storage(storage: Path, make: bool = True) -> None:
     """Makes the folder, if it is not there, and proves that it can be written to.
+
+    Args:
+        make: whether anything may be written; else what is there is looked at.
 
     Raises:
         UsageError: it cannot.
     """
     try:
-        storage.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=storage):
-            pass
+        _refuse_unwritable(storage)
+        if make:
+            storage.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=storage):
+                pass
     except OSError as error:
         raise UsageError(f"--storage: cannot write to {storage} ({error.strerror})") from None
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def check_address(address: str) -> None:
@@ -150,27 +161,3 @@ def check_store(root: str) -> str:
 def default_uri(storage: Path) -> str:
     """The SQLite database beside the store."""
     return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
-
-
-def check_uri(uri: str) -> None:
-    """Passes if `uri` can be written to, or at least looks so from here; nothing is created.
-
-    Raises:
-        UsageError: a scheme that MLflow does not track to, a server that does not answer, a folder that is not there.
-    """
-    if not uri.startswith(SCHEMES):
-        raise UsageError(f"--tracking-uri: must begin with one of {', '.join(SCHEMES)}, but got {uri!r}")
-    if uri.startswith("http"):
-        try:
-            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=2) as answer:
-                answer.read()
-        except urllib.error.HTTPError as error:
-            if error.code not in (401, 403):
-                raise UsageError(f"--tracking-uri: {uri} answers {error.code}; is it an MLflow server?") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise UsageError(f"--tracking-uri: no MLflow server answers at {uri} ({reason})") from None
-    elif uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).is_dir():
-        raise UsageError(f"--tracking-uri: must name a file, but got {uri!r}")
-    elif uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).parent.is_dir():
-        raise UsageError(f"--tracking-uri: the folder of {uri} is not there")

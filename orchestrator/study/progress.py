@@ -85,7 +85,7 @@ class Board:
 
     def __enter__(self) -> Board:
         # A terminal that cannot draw (TERM=dumb) would show neither the table nor a line.
-        if self.console.is_terminal and not self.console.is_dumb_terminal:
+        if self.console.is_interactive:
             self._live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4)
             self._live.start()
         return self

@@ -21,7 +21,7 @@ from orchestrator import signals
 from orchestrator.cluster.connection import placement
 from orchestrator.cluster.resources import Limits
 from orchestrator.planning.plan import Trial
-from orchestrator.study.session_config import Events, SessionConfig
+from orchestrator.study.session_config import SCRATCH, Events, SessionConfig
 from orchestrator.study.worker import answer_sigterm, point_of, run_spec
 from trainables.config import Config
 
@@ -75,7 +75,7 @@ def _fit(
     param_space: dict[str, Any], how: tune.TuneConfig, listener: _Listener, session_config: SessionConfig, folder: Path
 ) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is said by us, in its own line
-    scratch = Path(tempfile.mkdtemp(prefix=".tune-", dir=folder))
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
     try:
         tuner = tune.Tuner(
             tune.with_resources(TrialWorker, placement(session_config.resources)),

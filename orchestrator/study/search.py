@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 from rich.table import Table
 
+from orchestrator.cluster.resources import device_told
 from orchestrator.console import console
 from orchestrator.planning import plan
 from orchestrator.planning.plan import Study, Trial
@@ -24,12 +25,13 @@ from orchestrator.planning.settings import described
 from orchestrator.storage.locations import Locations
 from orchestrator.storage.registry import Registry
 from orchestrator.study import schedule
+from orchestrator.study.memory import of_other_code, opened_memory
 from orchestrator.study.progress import open_log
 from orchestrator.study.session import Session
 from orchestrator.study.session_config import SessionConfig
 from orchestrator.study.study import claimed, show
 from orchestrator.tracking.writer import MLflowWriter
-from search_spaces.tuning import Space, decoded, encoded
+from search_spaces.tuning import Space, decoded
 from trainables.randomness import derived_seed
 
 SHOWN = 10  # of the best points
@@ -60,11 +62,12 @@ def _run(
     study: Study, space: Space, trials: int, locations: Locations, session_config: SessionConfig, address: str
 ) -> int:
     with open_log(locations.study(study.name)) as log:
+        memory = opened_memory(study, space, locations)  # first: without it nothing is made in MLflow
         session = Session(study, locations, log)
-        memory = _memory(study, space, locations)
         done = len(memory.get_trials(states=[TrialState.COMPLETE]))
         session.board.line(f"search {study.name}: {trials} points: {done} done, {max(0, trials - done)} to run")
-        if others := _of_other_code(memory):
+        session.board.line(device_told(session_config.resources, address))
+        if others := of_other_code(memory):
             session.board.line(f"measured by other code, and counted no more: {others} points")
         interrupted = False
         if done < trials:
@@ -84,31 +87,6 @@ def _run(
             )  # fmt: skip
             interrupted = session.scheduled(run, session_config.resources, address)
         return session.close(interrupted, lambda writer: _show(study, locations, memory, writer))
-
-
-def _memory(study: Study, space: Space, locations: Locations) -> optuna.Study:
-    """What Optuna knows of the search. Points that were running when a driver was killed are to be run again."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    uri = f"sqlite:///{locations.study(study.name) / 'optuna.db'}"
-    storage = optuna.storages.RDBStorage(uri)
-    # Code and the metric's definition are part of what a point is: those of others must not choose the next ones.
-    name = f"{study.name}-{study.stages(study.baseline)['segmentation']}"
-    memory = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-    first = encoded(study.baseline, space)
-    if not memory.trials and first is not None:
-        memory.enqueue_trial(first)  # what the others must beat
-    for cut in memory.get_trials(states=[TrialState.RUNNING]):
-        memory.tell(cut.number, state=TrialState.FAIL)
-        memory.enqueue_trial(cut.params)
-    return memory
-
-
-def _of_other_code(memory: optuna.Study) -> int:
-    """The points in the same file that were measured to their end by other code."""
-    known = optuna.get_all_study_summaries(memory._storage)
-    others = [optuna.load_study(study_name=s.study_name, storage=memory._storage) for s in known]
-    ended = [len(o.get_trials(states=[TrialState.COMPLETE])) for o in others if o.study_name != memory.study_name]
-    return sum(ended)
 
 
 class _Searcher(OptunaSearch):

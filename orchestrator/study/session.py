@@ -11,12 +11,12 @@ from typing import Any, TextIO
 from orchestrator import signals
 from orchestrator.cluster.connection import demand, start_ray, stop_ray
 from orchestrator.cluster.resources import Resources
-from orchestrator.errors import UsageError
+from orchestrator.errors import UsageError, one_line
 from orchestrator.planning.plan import Study, Trial
 from orchestrator.storage.earlier_code import EarlierCode
 from orchestrator.storage.locations import Locations
 from orchestrator.study.progress import Board
-from orchestrator.study.session_config import Events, SessionConfig
+from orchestrator.study.session_config import SCRATCH, Events, SessionConfig
 from orchestrator.tracking.backend import reason, without_password
 from orchestrator.tracking.pictures import figures, save_pictures
 from orchestrator.tracking.writer import FLUSH_LIMIT_S, MLflowWriter
@@ -25,7 +25,7 @@ from trainables.store import Store, checkpoint_folder
 
 DRAWN_OF = "trial_key"  # the file beside a trial's pictures
 CHOSEN_BY = "validation_miou"  # what a search chooses by; every trial that has it says it
-OK, FAILED, INTERRUPTED = 0, 1, 130
+OK, FAILED = 0, 1
 BRIEF_S = 5.0  # that the end of a study waits for MLflow without a word
 
 
@@ -35,6 +35,8 @@ class Session:
     def __init__(self, study: Study, locations: Locations, log: TextIO) -> None:
         self.study, self.locations = study, locations
         self.folder, self.store = locations.study(study.name), Store(locations.store)
+        for left in self.folder.glob(f"{SCRATCH}*"):  # of a driver that was killed: only one runs a study
+            shutil.rmtree(left, ignore_errors=True)
         self.writer, self.board = _writer(study, locations), Board(study.trials, log)
         self.trials = list(study.trials)
         self.results: dict[str, Mapping[str, Any]] = {}
@@ -142,11 +144,12 @@ class Session:
         """The exit code, once every record is written and `show` has shown the study."""
         signals.ignore()  # every trial has ended; what is left takes moments
         taken = self.writer.flush(BRIEF_S) or self._waited_for_mlflow()
-        if taken:
-            show(self.writer)
-        self.writer.close(FLUSH_LIMIT_S if taken else 0.0)
-        for error in self.writer.errors:
-            self.board.line(error)
+        try:
+            shown = taken and self._shown(show)
+        finally:
+            self.writer.close(FLUSH_LIMIT_S if taken else 0.0)
+        for line in [*self.writer.errors, *self.writer.remarks]:
+            self.board.line(line)
         if not taken:
             self.board.line(
                 "no table: MLflow lacks records; what is done is in the store, and the same command sends it"
@@ -154,8 +157,17 @@ class Session:
         if not self.all_done:
             self.board.line(self._left())
         if interrupted:
-            return INTERRUPTED
-        return OK if self.all_done and taken and not self.writer.errors else FAILED
+            return signals.INTERRUPTED
+        return OK if self.all_done and shown and not self.writer.errors else FAILED
+
+    def _shown(self, show: Callable[[MLflowWriter], None]) -> bool:
+        """Whether the study could be shown; a full disk or a server that is away costs its report alone."""
+        try:
+            show(self.writer)
+        except (OSError, UsageError) as error:
+            self.board.line(f"no report: {one_line(error)}; once that is mended, `report {self.study.name}` makes it")
+            return False
+        return True
 
     def _left(self) -> str:
         done = f"{len(self.results)} of {len(self.trials)} trials are done"
@@ -210,9 +222,13 @@ class Session:
         if trial.kind == "probe":
             return {}
         folder = self._pictures(trial)
-        shutil.rmtree(folder, ignore_errors=True)
-        pictures = save_pictures(figures(self.store, artefacts), folder)
-        (folder / DRAWN_OF).write_text(trial.key)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            pictures = save_pictures(figures(self.store, artefacts), folder)
+            (folder / DRAWN_OF).write_text(trial.key)
+        except Exception as error:  # a full disk, or whatever drawing raises: the trial's figures do not hang on it
+            self.board.line(f"{trial.name}: no pictures ({one_line(error)})")
+            return {}
         return pictures
 
     def _unfinished(self, trial: Trial, interrupted: bool) -> None:

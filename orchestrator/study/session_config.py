@@ -10,6 +10,8 @@ from orchestrator.cluster.resources import Limits, Resources
 from orchestrator.planning.plan import Trial
 from trainables.inputs import Inputs
 
+SCRATCH = ".tune-"  # how the folder of Tune's own files begins, in the study's
+
 
 @dataclass(frozen=True)
 class Events:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from orchestrator.cluster.resources import device_told
 from orchestrator.console import console
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study
@@ -20,6 +21,7 @@ from orchestrator.storage.registry import Registry
 from orchestrator.study.progress import open_log
 from orchestrator.study.session import Session
 from orchestrator.study.session_config import SessionConfig
+from orchestrator.tracking.backend import reason, without_password
 from orchestrator.tracking.pictures import KINDS, save_pictures
 from orchestrator.tracking.writer import MLflowWriter
 from trainables.claims import Claim, Claims, is_here
@@ -104,6 +106,7 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
         for note in study.notes:
             session.board.line(f"note: {note}")
         session.board.line(f"study {study.name}: {session.summary()}")
+        session.board.line(device_told(session_config.resources, address))
         for line in session.code_told():
             session.board.line(line)
         interrupted = session.run(replace(session_config, store=locations.store), address)
@@ -126,7 +129,13 @@ def show(
     from results.trials import load_trials
 
     folder = locations.study(name)
-    trials = load_trials(locations.tracking_uri, name)
+    try:
+        trials = load_trials(locations.tracking_uri, name)
+    except LookupError:
+        raise
+    except Exception as error:  # each database has errors of its own
+        uri = without_password(locations.tracking_uri)
+        raise UsageError(f"--tracking-uri: MLflow cannot read {uri} ({reason(error)})") from None
     trials.attrs["asked"] = sorted({trial.variant for trial in writer.study.trials}) if writer else []
     summary = summarise(trials, present_metrics(trials))
     shown = zip(trials["variant"], trials["seed"], strict=True)

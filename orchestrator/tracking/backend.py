@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import random
 import re
 import sqlite3
 import tempfile
+import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
+from orchestrator.planning.plan import Trial
+from trainables.claims import Claims
+from trainables.store import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED")
 
@@ -24,10 +34,35 @@ def create_database(path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
             made = Path(folder, "mlflow.db")
             MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
-            with contextlib.suppress(FileExistsError):  # another process has just made it
-                os.link(made, path)
+            _name(made, path)
     with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # lets the MLflow page read while the driver writes
+
+
+def settle_database(path: Path) -> None:
+    """Brings all that was written into the one file that a person copies: it may lie beside, in mlflow.db-wal.
+
+    What stands against it costs nothing: the next who opens the database does the same.
+    """
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _name(made: Path, path: Path) -> None:
+    """Gives the file its name, unless another process has just made one: a rename would take it from its users."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        return
+    except OSError:  # a filesystem without hard links
+        claims = Claims(Store(path.parent))
+        while not path.exists():
+            if claim := claims.claim(f"{path.name}-is-named"):
+                with claim:
+                    if not path.exists():
+                        os.replace(made, path)
+            else:
+                time.sleep(random.uniform(0.1, 0.5))  # else two that saw each other would do so again
 
 
 def prove_files(location: str, uri: str) -> None:
@@ -45,6 +80,19 @@ def prove_files(location: str, uri: str) -> None:
         files.log_artifact(probe.name, folder)
     with contextlib.suppress(Exception):  # who may write may not be allowed to remove
         files.delete_artifacts(folder)
+
+
+def upload(
+    client: MlflowClient, run_id: str, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]
+) -> None:
+    """Puts a finished trial's files into its run: the pictures, its settings and its result."""
+    for picture in pictures.values():
+        client.log_artifact(run_id, str(picture), "pictures")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in (("config.json", trial.config.model_dump()), ("result.json", dict(result))):
+            path = Path(folder, name)
+            path.write_text(json.dumps(content, indent=1))
+            client.log_artifact(run_id, str(path))
 
 
 def is_transient(error: Exception) -> bool:

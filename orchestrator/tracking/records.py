@@ -8,11 +8,22 @@ from typing import Any
 
 from orchestrator.planning.plan import Trial
 
+NOTE_LIMIT = 20_000  # characters; MLflow refuses more
+CUT = "\n\nCut here, as MLflow takes no more: the whole table is in the study's report."
+
 
 def place(trial: Trial) -> dict[str, str]:
     """Where its variant stands in the table, and what it says there; the same for all seeds."""
     about = {"kind": trial.kind, "position": str(trial.position), "delta": trial.delta}
     return about | {"remarks": "; ".join(trial.remarks)}
+
+
+def note(markdown: str) -> str:
+    """The text as MLflow takes it above an experiment's runs: what is too long ends with a whole line, and says so."""
+    if len(markdown) <= NOTE_LIMIT:
+        return markdown
+    kept = markdown[: NOTE_LIMIT - len(CUT)].rpartition("\n")[0]
+    return kept + CUT
 
 
 def param(value: object) -> str:

@@ -57,7 +57,7 @@ def _local(tracking_uri: str, port: int) -> list[str]:
 def _tunnel(cluster: Path, port: int) -> list[str]:
     """Ray's ssh to the head, with the port of its MLflow brought here."""
     try:
-        config = yaml.safe_load(cluster.read_text())
+        config = yaml.safe_load(cluster.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--cluster: cannot read {cluster} ({error.strerror})") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:

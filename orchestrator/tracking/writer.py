@@ -5,10 +5,8 @@ A trial's run is found by its `trial_key` tag, so a study that goes on later goe
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study, Trial
-from orchestrator.tracking.backend import create_database, is_transient, prove_files, reason
-from orchestrator.tracking.records import final_metrics, param, place
+from orchestrator.tracking.address import database_path
+from orchestrator.tracking.backend import create_database, is_transient, prove_files, reason, settle_database, upload
+from orchestrator.tracking.records import final_metrics, note, param, place
 from orchestrator.tracking.revision import revision
 from orchestrator.tracking.runs_table import VIEW, saved_view
 from trainables.canonical import identified
@@ -56,16 +55,17 @@ class MLflowWriter:
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         self.uri, self.study = uri, study
-        if uri.startswith("sqlite:///"):
-            create_database(Path(uri.removeprefix("sqlite:///")))
+        if database := database_path(uri):
+            create_database(database)
         self.client: MlflowClient = MlflowClient(tracking_uri=uri)
-        self.experiment_id = self._experiment(artifacts if uri.startswith("sqlite:///") else None)
+        self.experiment_id = self._experiment(artifacts if database else None)
         self.errors: list[str] = []
+        self.remarks: list[str] = []  # on what only adorns the records: without it they are whole
         self.trouble = ""  # why the last record is not written yet
         self._tags = revision()
         self._runs: dict[str, str] = {}  # trial's name -> run id
         self._logged: dict[tuple[str, str], int] = {}  # (trial's name, metric) -> the last step
-        self._queue: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
+        self._queue: queue.Queue[tuple[str, Callable[[], None], bool] | None] = queue.Queue()
         self._deadline = float("inf")
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -119,18 +119,18 @@ class MLflowWriter:
 
     def price(self, gpu_hour: float) -> None:
         """Notes what an hour of a GPU costs, for the table's money."""
-        self._queue.put(("price", partial(self.client.set_experiment_tag, self.experiment_id, PRICE, str(gpu_hour))))
+        price = partial(self.client.set_experiment_tag, self.experiment_id, PRICE, str(gpu_hour))
+        self._queue.put(("price", price, True))
 
     def describe(self, markdown: str) -> None:
         """Puts `markdown` above the experiment's table of runs."""
-        self._queue.put(
-            ("note", lambda: self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown))
-        )
+        write = partial(self.client.set_experiment_tag, self.experiment_id, "mlflow.note.content", note(markdown))
+        self._queue.put(("note", write, True))
 
     def flush(self, limit_s: float = FLUSH_LIMIT_S) -> bool:
         """Waits until everything so far is written, or for `limit_s` at most; whether it is."""
         done = threading.Event()
-        self._queue.put(("flush", done.set))
+        self._queue.put(("flush", done.set, True))
         return done.wait(limit_s)
 
     def close(self, limit_s: float = FLUSH_LIMIT_S) -> None:
@@ -138,6 +138,8 @@ class MLflowWriter:
         self._deadline = time.monotonic() + limit_s
         self._queue.put(None)
         self._thread.join()
+        if database := database_path(self.uri):
+            settle_database(database)
 
     @property
     def page(self) -> str:
@@ -145,7 +147,7 @@ class MLflowWriter:
         return f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
 
     def _post(self, trial: Trial, action: Callable[[], None]) -> None:
-        self._queue.put((trial.name, action))
+        self._queue.put((trial.name, action, False))
 
     def _work(self) -> None:
         given_up = 0
@@ -161,8 +163,12 @@ class MLflowWriter:
     def _late(self) -> bool:
         return time.monotonic() > self._deadline
 
-    def _write(self, name: str, action: Callable[[], None]) -> None:
-        """Acts, again and again where that may help; `trouble` says why it does not."""
+    def _write(self, name: str, action: Callable[[], None], adorns: bool) -> None:
+        """Acts, again and again where that may help; `trouble` says why it does not.
+
+        Args:
+            adorns: whether the records are whole without it.
+        """
         while True:
             try:
                 action()
@@ -171,7 +177,7 @@ class MLflowWriter:
             except Exception as error:  # whatever MLflow raises must not end the study
                 self.trouble = f"MLflow, {name}: {reason(error)}"
                 if not is_transient(error) or self._late:
-                    self.errors.append(self.trouble)
+                    (self.remarks if adorns else self.errors).append(self.trouble)
                     self.trouble = self.trouble if self._late else ""
                     return
                 time.sleep(RETRY_S)
@@ -282,16 +288,19 @@ class MLflowWriter:
     def _finish(self, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         run_id = self._runs[trial.name]
         self._log(trial, [(0, final_metrics(trial, result))])
-        for picture in pictures.values():
-            self.client.log_artifact(run_id, str(picture), "pictures")
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in (("config.json", trial.config.model_dump()), ("result.json", dict(result))):
-                path = Path(folder, name)
-                path.write_text(json.dumps(content, indent=1))
-                self.client.log_artifact(run_id, str(path))
+        self._adorn(trial, partial(upload, self.client, run_id, trial, result, pictures))
         for tag, value in (("machine", "machine"), ("made_with", "made_with"), ("status_note", "note")):
             self.client.set_tag(run_id, tag, result[value])
         self._end(trial, "FINISHED", "")
+
+    def _adorn(self, trial: Trial, action: Callable[[], None]) -> None:
+        """Acts; what fails for good is remarked upon, and the trial's run is ended all the same."""
+        try:
+            action()
+        except Exception as error:  # whatever MLflow raises
+            if is_transient(error) and not self._late:
+                raise
+            self.remarks.append(f"MLflow, {trial.name}: its files are not all there ({reason(error)})")
 
     def _end(self, trial: Trial, status: str, error: str) -> None:
         if trial.name not in self._runs:

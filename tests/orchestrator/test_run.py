@@ -123,6 +123,29 @@ def test_a_dry_run_shows_every_trial_and_writes_nothing(tmp_path, monkeypatch, c
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--storage", "file"], "--storage: cannot write to file (Not a directory)"),
+        (["--storage", "file/x"], "--storage: cannot write to file/x (Not a directory)"),
+        (["--tracking-uri", "foo://x"], "--tracking-uri: must begin with one of sqlite:///"),
+        (["--tracking-uri", "sqlite:////not/there/x.db"], "the folder of sqlite:////not/there/x.db is not there"),
+        (["--data-root", "not-there"], "--data-root: there is no folder not-there"),
+        (["--data-root", "file"], "--data-root: there is no folder file"),
+    ],
+)
+@pytest.mark.parametrize("command", [["ablations"], ["search", "--space=segmentation", "--trials=2"]])
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_dry_run_refuses_the_places_that_a_run_does(command, dry, words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main([*command, *words, *dry]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_report_of_no_study_is_refused(tmp_path, capsys):
     assert main(["report", "nothing", "--storage", str(tmp_path)]) == 2
     assert "no study" in capsys.readouterr().err
@@ -130,12 +153,13 @@ def test_a_report_of_no_study_is_refused(tmp_path, capsys):
 
 def test_data_that_are_not_there_are_refused_with_the_places_where_they_were_expected(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["segmentation", "--preset", "paper", "--dataset", "voc", "--data-root", "not-there"]
+    (tmp_path / "empty").mkdir()
+    words = ["segmentation", "--preset", "paper", "--dataset", "voc", "--data-root", "empty"]
     assert main(words) == 2
     first, *places = capsys.readouterr().err.splitlines()
     assert "--data-root" in first
-    assert [place.strip() for place in places] == [f"{tmp_path}/not-there/voc", f"{tmp_path}/not-there"]
-    assert not list(tmp_path.iterdir())
+    assert [place.strip() for place in places] == [f"{tmp_path}/empty/voc", f"{tmp_path}/empty"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
 
 
 def test_the_usual_heat_map_is_a_part_of_a_segmentation_study_unless_it_is_waived(tmp_path, monkeypatch, capsys):

@@ -311,3 +311,19 @@ def test_key_does_not_depend_on_the_order_of_names() -> None:
 def test_key_tells_values_apart() -> None:
     values = [{}, [], None, 0, 1, "1", 1.5, True, [1, 2], [2, 1], [[1], 2], {"a": 1}, {"a": 2}, {"b": 1}]
     assert len({hashed(value) for value in values}) == len(values)
+
+
+def test_a_path_is_no_pattern() -> None:
+    """`x[v2]` as a pattern would mean `xv` and `x2`: what lies there is somebody else's."""
+    base = f"memory://{uuid.uuid4().hex}"
+    mine, others = Store(f"{base}/x[v2]"), Store(f"{base}/xv")
+    for store in (mine, others):
+        _publish(store)
+    mine.set_aside(STAGE, KEY, "not used")
+    assert not mine.has(STAGE, KEY)
+    _publish(mine)
+    mine.remove(STAGE, KEY)
+    assert not mine.begun(STAGE)
+    assert others.has(STAGE, KEY)
+    assert len(mine.begun("damaged")) == 1
+    others.fs.rm(others.root, recursive=True)

@@ -1,7 +1,40 @@
+import io
+
+import pytest
+
+from orchestrator.errors import UsageError
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
-from orchestrator.study.session import makers_first
-from search_spaces.spaces import SEGMENTATION
+from orchestrator.storage.locations import Locations
+from orchestrator.study import session as sessions
+from orchestrator.study.session import FAILED, OK, Session, makers_first
+from search_spaces.spaces import ABLATIONS, SEGMENTATION
+
+
+class Writer:
+    """MLflow's, of which nothing is wanted."""
+
+    def __init__(self):
+        self.errors, self.remarks, self.trouble = [], [], ""
+
+    def flush(self, limit_s=0.0):
+        return True
+
+    def close(self, limit_s):
+        self.closed = True
+
+    def finish(self, trial, result, pictures):
+        self.pictures = pictures
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    """Makes a session of the study `mine` without MLflow."""
+    monkeypatch.setattr(sessions, "_writer", lambda study, locations: Writer())
+    monkeypatch.setattr(sessions.signals, "ignore", lambda: None)
+    study = plan.build(Request(ABLATIONS, chosen=["baseline"], name="mine"))
+    locations = Locations(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "store"))
+    return lambda: Session(study, locations, io.StringIO())
 
 
 def test_trials_that_train_a_ddpm_of_their_own_come_first(tiny):
@@ -9,3 +42,47 @@ def test_trials_that_train_a_ddpm_of_their_own_come_first(tiny):
     ordered = makers_first(trials)
     assert sorted(t.name for t in ordered) == sorted(t.name for t in trials)
     assert [t.name for t in ordered[:4]] == ["baseline-seed0", "untrained-seed0", "baseline-seed1", "untrained-seed1"]
+
+
+def test_what_a_killed_driver_left_of_tunes_is_cleared_and_nothing_else(session, tmp_path):
+    folder = tmp_path / "studies" / "mine"
+    for name in (".tune-x1/trials", "pictures/baseline-seed0"):
+        (folder / name).mkdir(parents=True)
+    (folder / ".tune-x1" / "trials" / "state.json").touch()
+    session()
+    assert [path.name for path in folder.iterdir()] == ["pictures"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("no such font")])
+def test_a_trial_whose_pictures_cannot_be_drawn_is_done_all_the_same(session, monkeypatch, capsys, error):
+    def figures(store, artefacts):
+        raise error
+
+    monkeypatch.setattr(sessions, "figures", figures)
+    mine = session()
+    result = {"artefacts": {}, "metrics": {"miou": 0.5}, "wall_time_s": {}}
+    mine.recorded(mine.trials[0], {"result": result})
+    assert mine.results["baseline-seed0"] == result
+    assert mine.writer.pictures == {}
+    assert "baseline-seed0: no pictures (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), UsageError("MLflow cannot read it")])
+def test_a_report_that_cannot_be_written_loses_no_record(session, capsys, error):
+    def show(writer):
+        raise error
+
+    mine = session()
+    mine.results = {trial.name: {} for trial in mine.trials}
+    assert mine.close(False, show) == FAILED
+    assert mine.writer.closed
+    out = capsys.readouterr().out
+    assert "no report: " in out and "once that is mended, `report mine` makes it" in out
+
+
+def test_a_remark_on_what_only_adorns_the_records_is_told_and_fails_no_study(session, capsys):
+    mine = session()
+    mine.results = {trial.name: {} for trial in mine.trials}
+    mine.writer.remarks.append("MLflow, note: too long")
+    assert mine.close(False, lambda writer: None) == OK
+    assert "MLflow, note: too long" in capsys.readouterr().out

@@ -95,13 +95,13 @@ def test_the_same_seed_gives_the_same_figures_to_the_last_digit(study, commands,
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left processes in /proc")
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_interrupt_stops_all_and_leaves_nothing_running(stop, tmp_path, commands):
     command = commands(tmp_path / "runs", "--variants", "cosine", train_steps=1_000_000)
     process = command.start()
     wait_until(lambda: ": training" in command.text(), "a training begins", 120, process=process, log=command.out)
-    # A terminal sends Ctrl-C to the whole group; a scheduler's SIGTERM goes to the one process.
-    os.killpg(process.pid, stop) if stop == signal.SIGINT else process.send_signal(stop)
+    # A terminal sends Ctrl-C, and its own end, to the whole group; a scheduler's SIGTERM goes to the one process.
+    process.send_signal(stop) if stop == signal.SIGTERM else os.killpg(process.pid, stop)
     assert process.wait(60) == 130
     assert "0 of 5 trials are done; the same command goes on" in command.text()
     assert "Traceback" not in command.text(), command.text()

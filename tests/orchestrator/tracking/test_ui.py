@@ -28,8 +28,10 @@ def test_a_port_that_cannot_be_is_refused(port, tmp_path, capsys):
 
 
 def test_the_page_answers_until_it_is_stopped(tmp_path, free_port):
-    MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
-    words = [sys.executable, "-m", "orchestrator.run", "ui", "--storage", str(tmp_path), "--port", str(free_port)]
+    storage = tmp_path / "a [v2] #1"  # each of which means something else in an address or a pattern
+    storage.mkdir()
+    MlflowClient(f"sqlite:///{storage}/mlflow.db").create_experiment("mine")
+    words = [sys.executable, "-m", "orchestrator.run", "ui", "--storage", str(storage), "--port", str(free_port)]
     lean = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     page = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | lean)
     try:
@@ -38,6 +40,7 @@ def test_the_page_answers_until_it_is_stopped(tmp_path, free_port):
             assert line, "it ended"
             line = page.stdout.readline()
         assert status(f"http://127.0.0.1:{free_port}/health", timeout_s=20) == 200
+        assert MlflowClient(f"http://127.0.0.1:{free_port}").get_experiment_by_name("mine")
     finally:
         page.send_signal(signal.SIGINT)
         page.wait(30)

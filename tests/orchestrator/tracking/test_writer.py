@@ -298,6 +298,51 @@ def test_what_proves_the_place_of_the_files_leaves_none_there(uri, tiny, tmp_pat
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_a_note_that_is_too_long_is_cut_at_a_line_and_says_so(uri, tiny):
+    tracking = opened(uri, study(tiny, "long"))
+    rows = "".join(f"| variant {i} | {'x' * 300} |\n" for i in range(80))
+    tracking.describe(rows)
+    tracking.close()
+    assert (tracking.errors, tracking.remarks) == ([], [])
+    note = MlflowClient(uri).get_experiment_by_name("long").tags["mlflow.note.content"]
+    *lines, last = note.splitlines()
+    assert rows.startswith("\n".join(lines).rstrip())
+    assert 19_000 < len(note) <= 20_000
+    assert last == "Cut here, as MLflow takes no more: the whole table is in the study's report."
+
+
+def test_what_only_adorns_the_records_may_fail(uri, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.tracking.records.NOTE_LIMIT", 30_000)
+    mine = study(tiny, "adorned")
+    tracking, trial = opened(uri, mine), mine.trials[0]
+
+    def log_artifact(*args):
+        raise ValueError("no such picture")
+
+    monkeypatch.setattr(tracking.client, "log_artifact", log_artifact)
+    tracking.start(trial)
+    tracking.finish(trial, RESULT, {"samples": tmp_path / "samples.png"})
+    tracking.describe("x" * 20_001)
+    tracking.price(1.0)
+    tracking.close()
+    assert tracking.errors == []
+    files, note = tracking.remarks
+    assert files == "MLflow, baseline-seed0: its files are not all there (ValueError: no such picture)"
+    assert note.startswith("MLflow, note: ")
+    (run,) = runs(uri, "adorned")
+    assert (run.info.status, run.data.metrics["miou"]) == ("FINISHED", 0.5)
+    assert MlflowClient(uri).get_experiment_by_name("adorned").tags["gpu_hour_price"] == "1.0"
+
+
+def test_what_is_written_is_in_the_one_file_once_the_writer_is_closed(tiny, tmp_path):
+    tracking = opened(f"sqlite:///{tmp_path}/mlflow.db", study(tiny, "whole"))
+    tracking.describe("# a table")
+    tracking.close()  # MLflow's own connections stay open until the process ends
+    (tmp_path / "copy.db").write_bytes((tmp_path / "mlflow.db").read_bytes())
+    experiment = MlflowClient(f"sqlite:///{tmp_path}/copy.db").get_experiment_by_name("whole")
+    assert experiment.tags["mlflow.note.content"] == "# a table"
+
+
 def test_the_saved_view_shows_the_metrics(uri, tiny):
     tracking = opened(uri, study(tiny, "view"))
     tracking.describe("# table")
