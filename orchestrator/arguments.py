@@ -130,6 +130,11 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--gpu-hour-price", type=float, default=0.0, metavar="X", help="of one GPU, for the table's money")
     add("--cpus-per-trial", type=int, default=1, metavar="N", help="CPU cores of each trial (default: 1)")
+    add(
+        "--deterministic", action=argparse.BooleanOptionalAction, default=None,
+        help="figures that do not depend on the cores (one thread a trial on a CPU) or, on one kind of GPU, on the "
+        "run; slower on a GPU (default: on a CPU)",
+    )  # fmt: skip
     add("--max-concurrent", type=int, default=0, metavar="N", help="trials at once (default: as many as fit)")
     add = parser.add_argument_group("limits").add_argument
     add(
@@ -241,4 +246,5 @@ def resources(args: argparse.Namespace) -> Resources:
         raise UsageError("--gpu-hour-price: these trials use no GPU; drop it, or give --gpus-per-trial")
     if args.max_concurrent < 0:
         raise UsageError(f"--max-concurrent: must be 0 (as many as fit) or more, but got {args.max_concurrent}")
-    return Resources(args.cpus_per_trial, wanted, args.max_concurrent)
+    deterministic = not wanted if args.deterministic is None else args.deterministic
+    return Resources(args.cpus_per_trial, wanted, args.max_concurrent, deterministic)

@@ -154,11 +154,15 @@ def _report(args: argparse.Namespace) -> int:
 
 def _ui(args: argparse.Namespace) -> int:
     from orchestrator.tracking import ui
+    from orchestrator.tracking.address import database_path
+    from orchestrator.tracking.backend import follow_folder
 
     locations = arguments.locations(args)
     if args.cluster is None:
         _refuse_empty(args)
         check_tracking(locations.tracking_uri, bool(args.tracking_uri))
+        if database := database_path(locations.tracking_uri):
+            follow_folder(database, locations.artifacts)
     return ui.run(locations.tracking_uri, args.port, args.cluster)
 
 

@@ -24,6 +24,7 @@ from trainables.checkpoints import Checkpoints
 from trainables.claims import Claims
 from trainables.config import Config
 from trainables.data import load
+from trainables.determinism import modes
 from trainables.finite import Diverged
 from trainables.inputs import NOWHERE, Inputs
 from trainables.progress import Making, Progress, Write
@@ -130,7 +131,7 @@ class Trial:
             "made": time.time(),
             "source": dict(stage_source(self.context.config, self.context.data.about, stage)),
         }
-        facts |= {"threads": torch.get_num_threads(), "versions": _versions()}
+        facts |= {"threads": torch.get_num_threads(), "versions": _versions(), "modes": modes(self.device)}
         checkpoints = Checkpoints(self.store, stage, self.keys[stage], self.checkpoint_interval_s)
         history: list[tuple[int, dict[str, float]]] = []
         maker = self._made_in_parts(stage, checkpoints)
@@ -210,9 +211,8 @@ def _made_with(facts: Mapping[str, Any]) -> str:
     if "versions" not in facts:  # of before it was recorded
         return f"{facts['device']}, the rest was not recorded"
     threads = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
-    return ", ".join(
-        [facts["device"], threads, *(f"{name} {version}" for name, version in sorted(facts["versions"].items()))]
-    )
+    versions = [f"{name} {version}" for name, version in sorted(facts["versions"].items())]
+    return ", ".join([facts["device"], threads, *facts.get("modes", []), *versions])
 
 
 def _device_name(device: torch.device) -> str:

@@ -19,11 +19,12 @@ ON_THE_CPU = "--gpus-per-trial 0 runs the trials on the CPU without it"
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial gets, and how many run at once (0: as many as fit)."""
+    """What one trial gets, how many run at once (0: as many as fit), and whether no core may change its figures."""
 
     cpus: float
     gpus: float
     max_concurrent: int = 0
+    deterministic: bool = True
 
     @property
     def device(self) -> str:
@@ -95,7 +96,10 @@ def device_told(resources: Resources, address: str) -> str:
         return f"device: {share} a trial, of the Ray cluster at {address}"
     if resources.gpus:
         return f"device: {', '.join(sorted(set(gpus())))}, {share} a trial, of {len(gpus())}"
-    return f"device: CPU, {resources.cpus:g} of {cpus()} cores a trial{_idle_gpus()}"
+    one = ""
+    if resources.deterministic and resources.cpus > 1:
+        one = ", of which torch uses one (--no-deterministic uses all: last digits then depend on their number)"
+    return f"device: CPU, {resources.cpus:g} of {cpus()} cores a trial{one}{_idle_gpus()}"
 
 
 def _idle_gpus() -> str:

@@ -30,6 +30,11 @@ class Locations:
     tracking_uri: str
     store: str
 
+    @property
+    def artifacts(self) -> Path:
+        """The folder of MLflow's files, where its database is of this machine."""
+        return self.storage / "mlflow-artifacts"
+
     def study(self, name: str) -> Path:
         """The study's own folder: its log, table, report and pictures."""
         return self.storage / "studies" / name

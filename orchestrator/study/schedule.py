@@ -157,6 +157,7 @@ def _shared(session_config: SessionConfig) -> dict[str, Any]:
         "device": resources.device,
         "gpus": resources.gpus,
         "cpus": resources.cpus,
+        "deterministic": resources.deterministic,
         "stall_limit_s": limits.stall_limit_s,
         "checkpoint_interval_s": limits.checkpoint_interval_s,
     }

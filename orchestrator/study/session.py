@@ -279,7 +279,7 @@ def makers_first(trials: Sequence[Trial]) -> list[Trial]:
 
 def _writer(study: Study, locations: Locations) -> MLflowWriter:
     try:
-        return MLflowWriter(locations.tracking_uri, study, locations.storage / "mlflow-artifacts")
+        return MLflowWriter(locations.tracking_uri, study, locations.artifacts)
     except UsageError:
         raise
     except Exception as error:  # each database has errors of its own

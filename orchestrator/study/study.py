@@ -107,6 +107,8 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
             session.board.line(f"note: {note}")
         session.board.line(f"study {study.name}: {session.summary()}")
         session.board.line(device_told(session_config.resources, address))
+        if session.writer.moved_from:
+            session.board.line(f"the storage folder has moved, from {session.writer.moved_from}: its records follow it")
         for line in session.code_told():
             session.board.line(line)
         interrupted = session.run(replace(session_config, store=locations.store), address)

@@ -32,8 +32,10 @@ def run_spec(tune_config: dict[str, Any]) -> None:
     import torch
     from ray import tune
 
+    from trainables.determinism import set_determinism
+
     spec = tune_config.get("spec") or {**tune_config["shared"], "point": point_of(tune_config)}
-    torch.set_num_threads(max(1, int(spec["cpus"])))
+    set_determinism(torch.device(spec["device"]), int(spec["cpus"]), spec["deterministic"])
     try:
         _run(spec, tune.report)
     except Exception as error:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Trial
@@ -37,6 +38,37 @@ def create_database(path: Path) -> None:
             _name(made, path)
     with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # lets the MLflow page read while the driver writes
+
+
+def follow_folder(path: Path, artifacts: Path) -> str:
+    """Where the files of the database's experiments were, if its folder has been moved since; "" if not.
+
+    MLflow keeps absolute addresses. Those of files that lay in `mlflow-artifacts` beside the database are rewritten to
+    the folder that lies there now: else a study would make the old place again, and its pictures would be lost to it.
+
+    Args:
+        path: the database's.
+        artifacts: the study's folder of files; one that is not beside the database did not move with it.
+    """
+    here, moved = artifacts.resolve().as_uri(), ""
+    if path.parent.resolve() != artifacts.parent.resolve():
+        return ""
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection, connection:
+        found = connection.execute(
+            "SELECT e.artifact_location, e.name FROM experiments e JOIN experiment_tags t USING (experiment_id) "
+            "WHERE t.key = 'baseline'"
+        )
+        for location, name in found.fetchall():
+            root = location.removesuffix(f"/{name}").removesuffix(f"/{quote(name)}")
+            if root in (here, location) or not root.endswith(f"/{artifacts.name}"):
+                continue
+            moved = root
+            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (here, len(root) + 1, len(root) + 1, f"{root}/"),
+                )
+    return moved
 
 
 def settle_database(path: Path) -> None:

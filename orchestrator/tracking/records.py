@@ -9,6 +9,9 @@ from typing import Any
 from orchestrator.planning.plan import Trial
 
 NOTE_LIMIT = 20_000  # characters; MLflow refuses more
+BEGIN = "<!-- written anew by each run, up to the end mark; what stands around it is kept -->\n"
+END = "\n<!-- end -->"
+EARLIER = "| variant |"  # how the table began before it had marks
 CUT = "\n\nCut here, as MLflow takes no more: the whole table is in the study's report."
 
 
@@ -18,12 +21,24 @@ def place(trial: Trial) -> dict[str, str]:
     return about | {"remarks": "; ".join(trial.remarks)}
 
 
-def note(markdown: str) -> str:
-    """The text as MLflow takes it above an experiment's runs: what is too long ends with a whole line, and says so."""
-    if len(markdown) <= NOTE_LIMIT:
-        return markdown
-    kept = markdown[: NOTE_LIMIT - len(CUT)].rpartition("\n")[0]
-    return kept + CUT
+def note(markdown: str, found: str = "") -> str:
+    """The text above an experiment's runs, as MLflow takes it: what is too long ends with a whole line, and says so.
+
+    Args:
+        markdown: ours.
+        found: what stands there; what of it a person has written is kept.
+    """
+    before, ours, after = found.partition(BEGIN)
+    if ours:
+        after = after.partition(END)[2]
+    elif found.startswith(EARLIER):
+        before = ""
+    elif found:
+        before += "\n\n"
+    room = NOTE_LIMIT - len(before) - len(after) - len(BEGIN) - len(END)
+    if len(markdown) > room:
+        markdown = markdown[: max(0, room - len(CUT))].rpartition("\n")[0] + CUT
+    return f"{before}{BEGIN}{markdown}{END}{after}"
 
 
 def param(value: object) -> str:

@@ -14,22 +14,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study, Trial
 from orchestrator.tracking.address import database_path
-from orchestrator.tracking.backend import create_database, is_transient, prove_files, reason, settle_database, upload
+from orchestrator.tracking.backend import (
+    create_database,
+    follow_folder,
+    is_transient,
+    reason,
+    settle_database,
+    upload,
+)
+from orchestrator.tracking.experiment import opened
 from orchestrator.tracking.records import final_metrics, note, param, place
 from orchestrator.tracking.revision import revision
-from orchestrator.tracking.runs_table import VIEW, saved_view
-from trainables.canonical import identified
+from orchestrator.tracking.runs_table import VIEW
 from trainables.config import flatten
 from trainables.stages import whole_code
-from trainables.store import hashed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+NOTE = "mlflow.note.content"  # above the experiment's runs
 PRICE = "gpu_hour_price"  # the experiment's tag
 RETRY_S = 2.0
 PAGE = 1000  # runs a request
@@ -57,8 +63,9 @@ class MLflowWriter:
         self.uri, self.study = uri, study
         if database := database_path(uri):
             create_database(database)
+        self.moved_from = follow_folder(database, artifacts) if database else ""
         self.client: MlflowClient = MlflowClient(tracking_uri=uri)
-        self.experiment_id = self._experiment(artifacts if database else None)
+        self.experiment_id = opened(self.client, study, uri, artifacts if database else None)
         self.errors: list[str] = []
         self.remarks: list[str] = []  # on what only adorns the records: without it they are whole
         self.trouble = ""  # why the last record is not written yet
@@ -124,8 +131,7 @@ class MLflowWriter:
 
     def describe(self, markdown: str) -> None:
         """Puts `markdown` above the experiment's table of runs."""
-        write = partial(self.client.set_experiment_tag, self.experiment_id, "mlflow.note.content", note(markdown))
-        self._queue.put(("note", write, True))
+        self._queue.put(("note", partial(self._describe, markdown), True))
 
     def flush(self, limit_s: float = FLUSH_LIMIT_S) -> bool:
         """Waits until everything so far is written, or for `limit_s` at most; whether it is."""
@@ -181,34 +187,6 @@ class MLflowWriter:
                     self.trouble = self.trouble if self._late else ""
                     return
                 time.sleep(RETRY_S)
-
-    def _experiment(self, artifacts: Path | None) -> str:
-        study, identity = self.study, _identity(self.study)
-        found = self.client.get_experiment_by_name(study.name)
-        if found is None:
-            location = f"{artifacts.resolve().as_uri()}/{study.name}" if artifacts else None
-            # With its mark from the first moment on: without one it would be nobody's.
-            made: str = self.client.create_experiment(study.name, location, {"baseline": identity})
-            found = self.client.get_experiment(made)
-        elif found.lifecycle_stage != "active":
-            raise UsageError(f"--name: the study {study.name!r} was deleted in MLflow; choose another name")
-        elif "baseline" not in found.tags:
-            raise UsageError(
-                f"--name: the experiment {study.name!r} in MLflow is no study of ours; choose another name"
-            )
-        elif found.tags["baseline"] != identity:
-            raise UsageError(
-                f"--name: the study {study.name!r} has another baseline or other data; choose another name"
-            )
-        try:
-            prove_files(found.artifact_location, self.uri)
-        except Exception as error:  # each filesystem has errors of its own
-            where = found.artifact_location
-            raise UsageError(f"--tracking-uri: MLflow takes no files at {where} ({reason(error)})") from None
-        self.client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW}", saved_view(study))
-        if study.objective:
-            self.client.set_experiment_tag(found.experiment_id, "objective", study.objective)
-        return str(found.experiment_id)
 
     def _start(self, trial: Trial) -> None:
         from mlflow.entities import Param
@@ -302,13 +280,13 @@ class MLflowWriter:
                 raise
             self.remarks.append(f"MLflow, {trial.name}: its files are not all there ({reason(error)})")
 
+    def _describe(self, markdown: str) -> None:
+        found = self.client.get_experiment(self.experiment_id).tags.get(NOTE, "")
+        self.client.set_experiment_tag(self.experiment_id, NOTE, note(markdown, found))
+
     def _end(self, trial: Trial, status: str, error: str) -> None:
         if trial.name not in self._runs:
             self._start(trial)
         if error:
             self.client.set_tag(self._runs[trial.name], "error", error)
         self.client.set_terminated(self._runs[trial.name], status)
-
-
-def _identity(study: Study) -> str:
-    return hashed([identified(study.baseline), study.about.fingerprint])

@@ -1,0 +1,58 @@
+"""The MLflow experiment of a study: opened, or made with the mark that says whose it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import UsageError
+from orchestrator.planning.plan import Study
+from orchestrator.tracking.backend import prove_files, reason
+from orchestrator.tracking.runs_table import VIEW, saved_view
+from trainables.canonical import identified
+from trainables.store import hashed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment
+
+
+def opened(client: MlflowClient, study: Study, uri: str, artifacts: Path | None) -> str:
+    """The id of the study's experiment, which is made if it is not there.
+
+    Args:
+        uri: of the tracking store.
+        artifacts: the folder for its files; None where a server has its own.
+
+    Raises:
+        UsageError: it belongs to another baseline or to nobody, or was deleted; or there is no place for its files.
+    """
+    found, identity = client.get_experiment_by_name(study.name), _identity(study)
+    if found is None:
+        location = f"{artifacts.resolve().as_uri()}/{study.name}" if artifacts else None
+        # With its mark from the first moment on: without one it would be nobody's.
+        found = client.get_experiment(client.create_experiment(study.name, location, {"baseline": identity}))
+    else:
+        _refuse_others(found, identity)
+    try:
+        prove_files(found.artifact_location, uri)
+    except Exception as error:  # each filesystem has errors of its own
+        where = found.artifact_location
+        raise UsageError(f"--tracking-uri: MLflow takes no files at {where} ({reason(error)})") from None
+    client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW}", saved_view(study))
+    if study.objective:
+        client.set_experiment_tag(found.experiment_id, "objective", study.objective)
+    return str(found.experiment_id)
+
+
+def _refuse_others(found: Experiment, identity: str) -> None:
+    if found.lifecycle_stage != "active":
+        raise UsageError(f"--name: the study {found.name!r} was deleted in MLflow; choose another name")
+    if "baseline" not in found.tags:
+        raise UsageError(f"--name: the experiment {found.name!r} in MLflow is no study of ours; choose another name")
+    if found.tags["baseline"] != identity:
+        raise UsageError(f"--name: the study {found.name!r} has another baseline or other data; choose another name")
+
+
+def _identity(study: Study) -> str:
+    return hashed([identified(study.baseline), study.about.fingerprint])
