@@ -86,7 +86,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_warning_and_not_the_work(
     checkpoints = Checkpoints(Store(tmp_path), "ddpm", "key", 0.0)
     monkeypatch.setattr(Store, "_publish", full)
     with pytest.warns(UserWarning, match=r"checkpoint .* at 1 was not written: .*No space left on device"):
-        checkpoints._write(1, {}, 0.0)
+        checkpoints._write(1, {}, 0.0, began=0.0)
     monkeypatch.undo()
     assert checkpoints.latest() is None
 

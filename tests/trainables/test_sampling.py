@@ -140,11 +140,13 @@ def test_an_output_that_is_not_finite_gives_no_image(bad: float, stopped_after: 
             eps = super().forward(x_t, t)
             return torch.full_like(eps, bad) if len(self.shown) == 7 else eps
 
-    making = draw(_config(), Broken(), SHAPE, CPU, _checkpoints(Store(tmp_path), 0))
+    checkpoints = _checkpoints(Store(tmp_path), 0)
+    making = draw(_config(), Broken(), SHAPE, CPU, checkpoints)
     if stopped_after:
         while next(making).step < stopped_after:
             pass
         making.close()
+        checkpoints.wait()
         making = draw(_config(), Model(), SHAPE, CPU, _checkpoints(Store(tmp_path)))
     with pytest.raises(Diverged, match="not finite while sampling"):
         list(making)

@@ -68,6 +68,8 @@ def test_an_nvidia_smi_that_does_not_tell_is_refused_but_for_trials_on_the_cpu(
         (TWO, Resources(1, 0), "", "are not used (CUDA_VISIBLE_DEVICES hides them): NVIDIA H100"),
         (FAILS, Resources(1, 0), None, "this machine seems to have a GPU, which is not used"),
         (NONE, Resources(1, 0), None, "device: CPU, 1 of 3 cores a trial"),
+        (NONE, Resources(2, 0), None, "2 of 3 cores a trial, of which torch uses one (--no-deterministic uses all"),
+        (NONE, Resources(2, 0, 0, False), None, "device: CPU, 2 of 3 cores a trial"),
     ],
 )
 def test_a_run_says_its_device_and_which_gpus_stay_idle(script, resources, visible, told, smi, monkeypatch):

@@ -44,7 +44,7 @@ def test_noise_levels_are_told_with_their_timesteps():
     levels = {"segmentation.noise_levels": (3.5, 0.1)}
     assert said(levels) == ["features at log-SNR 3.5, 0.1, which are its timesteps 49, 249"]
     (line,) = said(levels | {"diffusion.beta_schedule": "cosine"}, apply(quick(), levels))
-    assert line.startswith("features at log-SNR 3.5, 0.1, which are its timesteps 107, ")
+    assert line.startswith("features at log-SNR 3.5, 0.1, which are its timesteps 102, 479")
 
 
 def test_the_control_of_real_images_takes_what_there_is_and_says_so(tiny):

@@ -1,11 +1,16 @@
 """What a worker leaves behind between two trials."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
+import torch
 
-from orchestrator.study.worker import _one_line
+from orchestrator.study.worker import _one_line, lasting
+from trainables.checkpoints import Checkpoints
+from trainables.finite import Diverged
+from trainables.store import Store
 
 # A heap of small pieces with the last one held, as a trial leaves it in a thread that has ended.
 PROGRAM = """
@@ -50,3 +55,46 @@ def test_what_a_trial_has_freed_is_given_back():
 )
 def test_an_error_is_told_by_its_kind_and_its_last_line(error, line):
     assert _one_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ValueError("a batch of more pixels than there are"), True),
+        (Diverged("diverged at step 3"), True),
+        (OSError(28, "No space left on device"), False),
+        (MemoryError(), False),
+        (torch.OutOfMemoryError("CUDA out of memory"), False),
+    ],
+)
+def test_what_would_fail_again_is_known(error, again):
+    assert lasting(error) == again
+
+
+GOING = """
+import signal, sys, threading, time
+from orchestrator.study.worker import answer_sigterm
+from trainables.checkpoints import Checkpoints
+from trainables.store import Store
+
+answer_sigterm()
+made = Checkpoints(Store(sys.argv[1]), "ddpm", "key", 1e9)
+
+def work():
+    for step in range(1, 100_000):
+        made.save_now_and_then(step, lambda: {"step": step})
+        print(step, flush=True)
+        time.sleep(0.01)
+
+threading.Thread(target=work, daemon=True).start()
+while True:
+    time.sleep(0.1)
+"""
+
+
+def test_a_worker_that_is_asked_to_go_writes_a_last_checkpoint_and_goes(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", GOING, str(tmp_path)], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == -signal.SIGTERM
+    assert Checkpoints(Store(tmp_path), "ddpm", "key", 1e9).latest()["step"] > 0

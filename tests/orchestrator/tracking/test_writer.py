@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 from orchestrator.errors import UsageError
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
-from orchestrator.tracking.writer import MLflowWriter
+from orchestrator.tracking.records import BEGIN, END, note
+from orchestrator.tracking.writer import NOTE, MLflowWriter
 from results.trials import load_trials
 from search_spaces.spaces import ABLATIONS
 from trainables.stages import whole_code
@@ -71,7 +72,7 @@ def test_a_finished_trial_is_one_run_with_our_params_metrics_and_tags(uri, tiny,
         "variant": "cosine", "seed": "0", "kind": "variant", "position": "1", "machine": "here, cpu", "error": "",
         "delta": "diffusion.beta_schedule=cosine", "trial_key": trial.key, "superseded": "false",
         "status_note": "", "code": whole_code(), "accepted_code": "", "made_with": "cpu, 1 thread, torch 2.11.0",
-        "git_commit": "", "git_dirty": "",
+        "git_commit": "", "git_dirty": "", "remarks": trial.remarks[0],
     }  # fmt: skip
     artifacts = {a.path for a in MlflowClient(uri).list_artifacts(run.info.run_id)}
     assert artifacts == {"pictures", "config.json", "result.json"}
@@ -305,10 +306,44 @@ def test_a_note_that_is_too_long_is_cut_at_a_line_and_says_so(uri, tiny):
     tracking.close()
     assert (tracking.errors, tracking.remarks) == ([], [])
     note = MlflowClient(uri).get_experiment_by_name("long").tags["mlflow.note.content"]
-    *lines, last = note.splitlines()
+    _, *lines, last, _ = note.splitlines()
     assert rows.startswith("\n".join(lines).rstrip())
     assert 19_000 < len(note) <= 20_000
     assert last == "Cut here, as MLflow takes no more: the whole table is in the study's report."
+
+
+@pytest.mark.parametrize("found", ["", "| variant | n |\n|--|--|\n| baseline | 1 |\n"])
+def test_a_note_has_our_table_between_marks_and_nothing_of_an_earlier_one(found, uri, tiny):
+    tracking = opened(uri, study(tiny, f"noted-{len(found)}"))
+    tracking.client.set_experiment_tag(tracking.experiment_id, NOTE, found)
+    for table in ("| variant | 1 |", "| variant | 2 |"):
+        tracking.describe(table)
+    tracking.close()
+    assert tracking.client.get_experiment(tracking.experiment_id).tags[NOTE] == f"{BEGIN}| variant | 2 |{END}"
+
+
+def test_what_a_person_wrote_around_the_table_is_kept(uri, tiny):
+    tracking = opened(uri, study(tiny, "annotated"))
+    client, number = tracking.client, tracking.experiment_id
+    client.set_experiment_tag(number, NOTE, "Seed 2 ran on the *old* node.")
+    tracking.describe("table 1")
+    assert tracking.flush()
+    found = client.get_experiment(number).tags[NOTE]
+    assert found == f"Seed 2 ran on the *old* node.\n\n{BEGIN}table 1{END}"
+    client.set_experiment_tag(number, NOTE, f"{found}\nTo do: more seeds.")
+    tracking.describe("table 2")
+    tracking.close()
+    expected = f"Seed 2 ran on the *old* node.\n\n{BEGIN}table 2{END}\nTo do: more seeds."
+    assert client.get_experiment(number).tags[NOTE] == expected
+
+
+def test_of_a_long_note_and_a_long_table_the_table_is_cut():
+    mine = "a remark\n" * 1500
+    cut = note("| row |\n" * 3000, mine)
+    assert cut.startswith(mine)
+    assert cut.endswith(f"the whole table is in the study's report.{END}")
+    assert len(cut) <= 20_000
+    assert note("| row |\n" * 3000, cut) == cut
 
 
 def test_what_only_adorns_the_records_may_fail(uri, tiny, tmp_path, monkeypatch):
@@ -340,7 +375,7 @@ def test_what_is_written_is_in_the_one_file_once_the_writer_is_closed(tiny, tmp_
     tracking.close()  # MLflow's own connections stay open until the process ends
     (tmp_path / "copy.db").write_bytes((tmp_path / "mlflow.db").read_bytes())
     experiment = MlflowClient(f"sqlite:///{tmp_path}/copy.db").get_experiment_by_name("whole")
-    assert experiment.tags["mlflow.note.content"] == "# a table"
+    assert "\n# a table\n" in experiment.tags["mlflow.note.content"]
 
 
 def test_the_saved_view_shows_the_metrics(uri, tiny):
@@ -349,5 +384,5 @@ def test_the_saved_view_shows_the_metrics(uri, tiny):
     tracking.close()
     experiment = MlflowClient(uri).get_experiment_by_name("view")
     assert "metrics.`fid_digits`" in experiment.tags["mlflow.sharedViewState.ablations"]
-    assert experiment.tags["mlflow.note.content"] == "# table"
+    assert "\n# table\n" in experiment.tags["mlflow.note.content"]
     assert f"#/experiments/{experiment.experiment_id}/" in tracking.page
