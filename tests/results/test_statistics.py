@@ -80,6 +80,11 @@ def test_sign_patterns_with_the_observed_sum_count_as_ties_in_spite_of_rounding(
     assert sign_flip_p(differences) == np.mean([abs(total) >= 3 for total in flips])
 
 
+def test_p_is_exact_up_to_16_pairs() -> None:
+    assert sign_flip_p(np.arange(1.0, 17)) == 2 / 2**16
+    assert sign_flip_p(np.arange(1.0, 18)) == pytest.approx(stats.ttest_1samp(np.arange(1.0, 18), 0).pvalue)
+
+
 def test_beyond_the_exact_range_p_is_the_paired_t_tests() -> None:
     differences = _differences(EXACT_UP_TO + 1)
     assert sign_flip_p(differences) == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
@@ -127,6 +132,7 @@ def test_verdicts(differences: list[float], lower_is_better: bool, expected: str
     assert verdict(compare(np.array(differences)), lower_is_better) == expected
 
 
+@pytest.mark.filterwarnings("error")
 def test_compare_gives_nothing_that_its_pairs_do_not_allow() -> None:
     none, one = compare(np.array([])), compare(np.array([2.5]))
     assert none.pairs == 0

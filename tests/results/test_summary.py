@@ -24,7 +24,9 @@ def test_baseline_is_first_and_controls_last_whatever_their_positions() -> None:
     names, kinds = ["control", "late", "early", "baseline"], ["control", "variant", "variant", "variant"]
     columns = {"variant": names, "kind": kinds, "delta": "-", "position": [0, 3, 1, 2], "status": "FINISHED"}
     trials = pd.DataFrame(columns)
-    assert variants(trials)["variant"].tolist() == ["baseline", "early", "late", "control"]
+    found = variants(trials)
+    assert found["variant"].tolist() == ["baseline", "early", "late", "control"]
+    assert list(found.columns) == ["variant", "kind", "delta"]
 
 
 def _of(summary: pd.DataFrame, variant: str, metric: Metric) -> pd.Series:

@@ -6,6 +6,7 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,6 +104,7 @@ def test_what_is_on_the_cpu_for_a_checkpoint_is_a_copy_all_the_way_down() -> Non
     assert (copied["deep"][1], copied["number"]) == ([1, "text", None], 2.5)
 
 
+<<<<<<< HEAD
 class Clock:
     """The seconds that the checkpoints see."""
 
@@ -200,3 +202,22 @@ def test_nobody_waits_for_work_that_is_done_or_says_nothing(leaving: None, tmp_p
     began = time.monotonic()
     Checkpoints.save_before_leaving(patience_s=30)
     assert time.monotonic() - began < 5
+=======
+def test_the_time_spent_goes_on_from_the_checkpoint_that_the_work_goes_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("trainables.checkpoints.time", SimpleNamespace(monotonic=lambda: clock.now))
+    first = Checkpoints(Store(tmp_path), "ddpm", "key", 0.0)
+    assert first.spent_s == 0
+    clock.now = 130.0
+    assert first.spent_s == 30
+    _saved(first, 1)
+    first.wait()
+    clock.now = 1000.0
+    second = Checkpoints(Store(tmp_path), "ddpm", "key", 0.0)
+    clock.now = 1005.0  # to load it is no work
+    assert second.latest() == {"step": 1}
+    clock.now = 1012.0
+    assert second.spent_s == 37
+>>>>>>> mutants

@@ -109,6 +109,18 @@ def test_a_process_number_that_is_used_again_is_another_process(root):
     held.remove()
 
 
+@pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="tells starts by /proc")
+def test_a_machine_that_was_started_anew_is_another(tmp_path):
+    held = Claims(Store(tmp_path)).claim("ddpm-1")
+    (file,) = (tmp_path / "claims" / "ddpm-1").iterdir()
+    owner = json.loads(file.read_text())
+    assert Path("/proc/sys/kernel/random/boot_id").read_text().strip() in owner["machine"]
+    assert owner["host"] in owner["machine"]
+    assert claims.is_here(owner)
+    assert not claims.is_here(owner | {"machine": owner["host"]})
+    held.remove()
+
+
 def test_a_beat_that_crosses_the_end_of_a_claim_does_not_bring_it_back(root, monkeypatch):
     monkeypatch.setattr(claims, "BEAT_S", 0.01)
     store = Store(root)

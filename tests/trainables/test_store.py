@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -237,6 +238,31 @@ def test_a_folder_is_published_by_a_rename_and_not_file_by_file(tmp_path: Path) 
     published = tmp_path / STAGE / KEY
     found = {path.name: path.stat().st_ino for path in published.rglob("*") if path.name != MANIFEST}
     assert found | {folder.name: published.stat().st_ino} == made
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds a file's name in /proc")
+def test_every_file_is_on_the_disk_before_it_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def renamed(source: str, target: str) -> None:
+        flushed.append(f"renamed to {Path(target).name}")
+        rename(source, target)
+
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: flushed.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name) or fsync(fd)
+    )
+    monkeypatch.setattr(os, "rename", renamed)
+    _publish(Store(tmp_path))
+    assert sorted(flushed[:-1]) == ["loss.json", MANIFEST, "weights.bin"]
+    assert flushed[-1] == f"renamed to {KEY}"
+
+
+def test_a_stage_may_be_a_folder_in_a_folder(opened: Open) -> None:
+    with opened().publish("checkpoints/ddpm-1", "7", {}) as folder:
+        _fill(folder)
+    assert _content(opened().find("checkpoints/ddpm-1", "7")) == ("weights", ["weights"])
+    assert opened().keys("checkpoints/ddpm-1") == ["7"]
 
 
 def test_a_removal_that_is_cut_short_leaves_no_artefact(opened: Open) -> None:

@@ -156,3 +156,17 @@ def test_features_of_raw_pixels_are_the_images_values() -> None:
     images = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     found = _all(PixelValues(), images)[0].pixels(torch.arange(32))
     assert_close(found, (images.float() / 127.5 - 1).permute(0, 2, 3, 1).reshape(32, 3))
+
+
+def test_features_hold_no_graph_of_the_network() -> None:
+    class Learned(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = torch.nn.Conv2d(1, 4, 1)
+
+        def features(self, x_t: Tensor, t: Tensor, blocks: tuple[int, ...]) -> dict[int, Tensor]:
+            return {block: self.convolution(x_t) for block in blocks}
+
+    (maps,) = _outputs(Learned(), timesteps=(50,)).batches(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+    assert [m.shape for m in maps.maps] == [(2, 8, 8, 4)]
+    assert not any(m.requires_grad for m in maps.maps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import numpy as np
@@ -141,6 +142,12 @@ def test_kid_is_clean_fids_on_the_same_subsets(
     monkeypatch.setattr(np.random, "choice", np.random.default_rng(derived_seed(3, "kid")).choice)
     expected = kernel_distance(real, generated, num_subsets=10, max_subset_size=subset_size)
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_kids_subsets_are_as_many_and_as_large_as_clean_fids() -> None:
+    ours, theirs = (inspect.signature(distance).parameters for distance in (kid, kernel_distance))
+    for mine, clean_fids in (("subsets", "num_subsets"), ("subset_size", "max_subset_size")):
+        assert ours[mine].default == theirs[clean_fids].default
 
 
 def test_kid_depends_on_the_seed_alone_and_disturbs_no_generator() -> None:
