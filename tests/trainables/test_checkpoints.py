@@ -104,7 +104,6 @@ def test_what_is_on_the_cpu_for_a_checkpoint_is_a_copy_all_the_way_down() -> Non
     assert (copied["deep"][1], copied["number"]) == ([1, "text", None], 2.5)
 
 
-<<<<<<< HEAD
 class Clock:
     """The seconds that the checkpoints see."""
 
@@ -202,7 +201,8 @@ def test_nobody_waits_for_work_that_is_done_or_says_nothing(leaving: None, tmp_p
     began = time.monotonic()
     Checkpoints.save_before_leaving(patience_s=30)
     assert time.monotonic() - began < 5
-=======
+
+
 def test_the_time_spent_goes_on_from_the_checkpoint_that_the_work_goes_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,4 +220,3 @@ def test_the_time_spent_goes_on_from_the_checkpoint_that_the_work_goes_on_from(
     assert second.latest() == {"step": 1}
     clock.now = 1012.0
     assert second.spent_s == 37
->>>>>>> mutants
