@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def seen(words, folder):
     if why := missing():
-        pytest.skip(why)
+        pytest.fail(f"make cluster-test: {why}")  # who asks for it by name must not take a skip for a pass
     process = subprocess.Popen(
         [*SPACES, sys.executable, str(SCRIPT), str(folder), *words],
         stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
