@@ -4,13 +4,14 @@
 # make test        lint, types and the tests; make test-all adds the slow ones
 # make cluster-test   clusters of namespaces and processes on this machine, as root; nothing leaves it
 # make mutants     plants small faults one at a time and names those that no test notices
-# make soak        kills workers and drivers at random times, ROUNDS studies of each, and compares the figures
+# make soak        kills workers and drivers at random times, KILLS (100) of each, and compares the figures; SEED=7 again
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-ROUNDS ?= 20
+KILLS ?= 100
+SEED ?= $(shell $(PYTHON) -c 'import random; print(random.randrange(10**6))')
 
 # A network with loopback only, and processes that end with the command.
 ALONE := unshare --net --pid --fork --mount-proc --kill-child sh -c 'ip link set lo up && exec "$$@"' sh
@@ -53,7 +54,7 @@ mutants: setup
 	$(BIN)/python benchmarks/mutants.py $(ARGS)
 
 soak: setup
-	ABLATION_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/orchestrator/test_faults.py -k killed -s --timeout 7200
+	ABLATION_SOAK_KILLS=$(KILLS) ABLATION_SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/orchestrator/test_faults.py -k killed -s --timeout 14400
 
 clean:
 	rm -rf $(VENV) *.egg-info

@@ -1,6 +1,7 @@
 """Faults in real processes: what is killed goes on, nothing is lost, nothing runs twice.
 
-The rounds of killing are few here; `make soak` runs twenty (ABLATION_SOAK_ROUNDS).
+One kill of each kind is enough here; `make soak` goes on to a hundred (ABLATION_SOAK_KILLS). Which process is ended when
+and by which signal follows from a seed, which is printed: ABLATION_SOAK_SEED plays the same schedule again.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-ROUNDS = int(os.environ.get("ABLATION_SOAK_ROUNDS", "1"))
+KILLS = int(os.environ.get("ABLATION_SOAK_KILLS", "1"))
 SEED = int(os.environ.get("ABLATION_SOAK_SEED", "0"))
 STEPS = 500
 TRIALS = ["baseline", "cosine", "untrained", "real_images", "raw_pixels"]
@@ -55,16 +56,19 @@ def assert_as_undisturbed(command, undisturbed):
 
 
 def kill_some(victims, rng):
-    """Kills one of the processes; whether there was one."""
-    if victims:
-        os.kill(rng.choice(victims), signal.SIGKILL)
-    return bool(victims)
+    """Ends one of the processes, mostly without a warning; whether there was one."""
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        if victims:
+            os.kill(rng.choice(victims), rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            return True
+    return False
 
 
 def test_workers_killed_at_random_times(command, undisturbed):
-    rng, kills = random.Random(SEED), 0
-    for number in range(ROUNDS):
-        mine = command(number)
+    rng, kills, rounds = random.Random(SEED), 0, 0
+    print(f"\nseed {SEED}")
+    while kills < KILLS:
+        mine, rounds = command(rounds), rounds + 1
         process = mine.start("--max-retries", "50")
         for _ in range(3):
             if not came(lambda mine=mine: mine.processes("ray::TrialWorker.train"), "a worker", process, mine):
@@ -73,8 +77,7 @@ def test_workers_killed_at_random_times(command, undisturbed):
             kills += kill_some(mine.processes("ray::TrialWorker.train"), rng)
         assert process.wait(240) == 0, mine.text()
         assert_as_undisturbed(mine, undisturbed)
-    assert kills >= ROUNDS
-    print(f"\nworkers killed: {ROUNDS} rounds, {kills} kills, 0 lost records, figures equal to the undisturbed study's")
+    print(f"\nworkers killed: {rounds} rounds, {kills} kills, 0 lost records, figures equal to the undisturbed study's")
 
 
 def makings(command):
@@ -85,9 +88,9 @@ def makings(command):
 
 
 def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undisturbed):
-    rng, kills, repeated = random.Random(SEED + 1), 0, 0
-    for number in range(ROUNDS):
-        mine, code = command(number), None
+    rng, kills, repeated, rounds = random.Random(SEED + 1), 0, 0, 0
+    while kills < KILLS:
+        mine, code, rounds = command(rounds), None, rounds + 1
         for attempt in range(40):
             before = makings(mine)
             process = mine.start()
@@ -98,14 +101,13 @@ def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undi
             if process.poll() is not None:
                 code = process.returncode
                 break
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP]))
+            process.wait(120)
             kills += 1
         assert code == 0, mine.text()
         assert_as_undisturbed(mine, undisturbed)
-    assert kills >= ROUNDS
     assert repeated == 0
-    print(f"\ndrivers killed: {ROUNDS} rounds, {kills} kills, {repeated} repeated stages, figures equal")
+    print(f"\ndrivers killed: {rounds} rounds, {kills} kills, {repeated} repeated stages, figures equal")
 
 
 @pytest.mark.slow
