@@ -1,7 +1,7 @@
 """Faults in real processes: what is killed goes on, nothing is lost, nothing runs twice.
 
-One kill of each kind is enough here; `make soak` goes on to a hundred (ABLATION_SOAK_KILLS). Which process is ended when
-and by which signal follows from a seed, which is printed: ABLATION_SOAK_SEED plays the same schedule again.
+One kill of each kind is enough here; `make soak` goes on to a hundred (ABLATION_SOAK_KILLS). Which process is ended,
+when and by which signal, follows from a seed, which is printed: ABLATION_SOAK_SEED plays the same schedule again.
 """
 
 import contextlib

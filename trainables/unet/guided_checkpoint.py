@@ -69,17 +69,20 @@ def load_checkpoint(
 def check_checkpoint(path: Path, settings: Pretrained, image_channels: int, image_size: int) -> Checked:
     """The file's SHA-256 and where the network is in it, once its keys and shapes are seen to fit.
 
-    The weights are read for the sum alone and nothing is kept of them, unless the file is in torch's format of
+    The weights are read for the sum, and to see that they are finite; nothing is kept of them, unless the file is in torch's format of
     before 1.6, which is read as a whole.
 
     Args:
         settings: all but `weights`, which is the SHA-256 that this returns.
 
     Raises:
-        DataError: the file cannot be read, is no checkpoint, or does not fit the settings.
+        DataError: the file cannot be read, is no checkpoint, does not fit the settings, or holds what is no number.
     """
     digest = _sha256(path)
-    place, _ = _network(path, _on_meta(settings, image_channels, image_size))
+    place, state = _network(path, _on_meta(settings, image_channels, image_size))
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise DataError(f"{path}: {name} has values that are not finite, so that nothing can be made with it")
     return Checked(digest, place)
 
 

@@ -162,6 +162,15 @@ def test_tensors_without_names_are_refused(tmp_path: Path, content: object) -> N
     assert line.endswith(f"it holds a {type(content).__name__}, not tensors by their names")
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(bad: float, good: Path) -> None:
+    state = torch.load(good, weights_only=True)
+    state["out.2.bias"][0] = bad
+    torch.save(state, good)
+    (line,) = _refused(good)
+    assert "out.2.bias has values that are not finite" in line
+
+
 def test_missing_unexpected_and_misshapen_keys_are_all_named(good: Path) -> None:
     state = torch.load(good, weights_only=True)
     del state["out.0.bias"], state["middle_block.1.qkv.weight"]
