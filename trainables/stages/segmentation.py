@@ -62,7 +62,6 @@ def _features(context: Context) -> Features:
 
 
 def _pretrained(context: Context) -> GuidedUNet:
-    from trainables.finite import check_weights
     from trainables.unet import guided_checkpoint, guided_diffusion
 
     settings, size = context.config.pretrained, context.config.data.image_size
@@ -72,9 +71,7 @@ def _pretrained(context: Context) -> GuidedUNet:
         return guided_diffusion.random_unet(settings, channels, size, context.config.seed, device)
     if context.inputs.checkpoint is None:
         raise ValueError("pretrained.weights: the file of these weights must be given")
-    network = guided_checkpoint.load_checkpoint(context.inputs.checkpoint, settings, channels, size, device)
-    check_weights(network, f"the network of {context.inputs.checkpoint}")
-    return network
+    return guided_checkpoint.load_checkpoint(context.inputs.checkpoint, settings, channels, size, device)
 
 
 def flops(config: Config, about: About) -> float:

@@ -54,13 +54,14 @@ def load_checkpoint(
         settings: `weights` is the file's SHA-256.
 
     Raises:
-        DataError: the file is another one, is no checkpoint, or does not fit the settings.
+        DataError: the file is another one, is no checkpoint, does not fit the settings, or holds what is no number.
     """
     digest = _sha256(path)
     if digest != settings.weights:
         raise DataError(f"{path} is another checkpoint: its SHA-256 is {digest}, but weights is {settings.weights}")
     model = _on_meta(settings, image_channels, image_size)
     _, state = _network(path, model)
+    _refuse_no_numbers(path, state)
     model = model.to(memory_format=torch.channels_last).to_empty(device=device)
     model.load_state_dict(state, strict=True)
     return model.requires_grad_(False).eval()
@@ -69,8 +70,8 @@ def load_checkpoint(
 def check_checkpoint(path: Path, settings: Pretrained, image_channels: int, image_size: int) -> Checked:
     """The file's SHA-256 and where the network is in it, once its keys and shapes are seen to fit.
 
-    The weights are read for the sum, and to see that they are finite; nothing is kept of them, unless the file is in torch's format of
-    before 1.6, which is read as a whole.
+    The weights are read for the sum, and to see that they are finite; nothing is kept of them, unless the file is in
+    torch's format of before 1.6, which is read as a whole.
 
     Args:
         settings: all but `weights`, which is the SHA-256 that this returns.
@@ -80,10 +81,14 @@ def check_checkpoint(path: Path, settings: Pretrained, image_channels: int, imag
     """
     digest = _sha256(path)
     place, state = _network(path, _on_meta(settings, image_channels, image_size))
+    _refuse_no_numbers(path, state)
+    return Checked(digest, place)
+
+
+def _refuse_no_numbers(path: Path, state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
-            raise DataError(f"{path}: {name} has values that are not finite, so that nothing can be made with it")
-    return Checked(digest, place)
+            raise DataError(f"{path} is of no use: {name} has values that are not finite")
 
 
 def untold(settings: Pretrained) -> str:
