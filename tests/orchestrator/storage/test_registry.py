@@ -13,7 +13,6 @@ from orchestrator.storage.registry import Registry, _modified
 from search_spaces.spaces import ABLATIONS
 from trainables.store import Store, checkpoint_folder
 
-
 MINUTE = datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
 
 
