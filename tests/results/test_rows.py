@@ -27,6 +27,15 @@ def test_a_study_in_which_nothing_finished_still_lists_its_variants() -> None:
     assert "| baseline |" in markdown_table(summary_of(trials), trials)
 
 
+def test_what_did_not_finish_stands_by_seeds_that_share_an_end_and_an_error_as_they_come() -> None:
+    ends = [("FAILED", "OSError: z"), ("KILLED", ""), ("FAILED", "MemoryError: a"), ("FAILED", "OSError: z")]
+    trials = pd.DataFrame(
+        [trial("baseline", i, 0, status=status, error=error) for i, (status, error) in enumerate(ends)]
+    )
+    (row,) = study_table(summary_of(trials), trials).rows
+    assert row.unfinished == ("seeds 0, 3 FAILED: OSError: z", "seed 1 KILLED", "seed 2 FAILED: MemoryError: a")
+
+
 def test_a_metric_that_fewer_seeds_have_says_how_many() -> None:
     trials = digits_study()
     trials.loc[(trials["variant"] == "convnext") & (trials["seed"] == 1), "miou"] = np.nan

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from results.metrics import METRICS
 from results.summary import present_metrics, summarise
-from results.trials import TRIAL_COLUMNS, load_trials
+from results.trials import TRIAL_COLUMNS, _experiment, load_trials
 from tests.results.mlflow_store import STUDY, Store
 
 FID = METRICS[0]
@@ -109,6 +110,15 @@ def test_a_deleted_study_does_not_exist(store: Store) -> None:
 
 
 def test_a_missing_database_is_an_error_and_is_not_created(tmp_path: Path) -> None:
-    with pytest.raises(LookupError, match=r"there is no MLflow database .*typo\.db"):
-        load_trials(f"sqlite:///{tmp_path / 'typo.db'}", STUDY)
+    for options in ("", "?timeout=5"):
+        with pytest.raises(LookupError, match=r"there is no MLflow database .*typo\.db$"):
+            load_trials(f"sqlite:///{tmp_path / 'typo.db'}{options}", STUDY)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("studies", "more"), [(0, "none yet"), (20, "s20"), (23, "s20 and 3 more")])
+def test_of_many_studies_twenty_are_named_and_the_rest_counted(studies: int, more: str) -> None:
+    found = [SimpleNamespace(name=f"s{i}", experiment_id=str(i)) for i in range(studies + 1)]  # 0 is MLflow's own
+    client = SimpleNamespace(get_experiment_by_name=lambda name: None, search_experiments=lambda: found)
+    with pytest.raises(LookupError, match=f"^no study 'digit'; studies that exist: (s1, .*)?{more}$"):
+        _experiment(client, "digit")

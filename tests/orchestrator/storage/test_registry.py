@@ -3,14 +3,17 @@
 import json
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
-from orchestrator.storage.registry import Registry
+from orchestrator.storage.registry import Registry, _modified
 from search_spaces.spaces import ABLATIONS
 from trainables.store import Store, checkpoint_folder
+
+MINUTE = datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -114,6 +117,19 @@ def test_an_entry_says_its_size_and_when_it_was_made(registry, trials):
     assert entry.bytes == 12 + manifest
     assert entry.made.tzinfo is not None
     assert replace(entry, bytes=0) != entry
+
+
+@pytest.mark.parametrize(
+    ("told", "made"),
+    [
+        ({"mtime": 60.0, "created": 3600.0}, MINUTE),  # a folder's file, whose time of creation says nothing
+        ({"LastModified": MINUTE}, MINUTE),  # S3
+        ({"created": MINUTE}, MINUTE),  # memory
+        ({}, datetime.fromtimestamp(0, UTC)),
+    ],
+)
+def test_filesystems_tell_the_time_of_writing_in_ways_of_their_own(told, made):
+    assert _modified(told) == made
 
 
 def test_a_store_that_nobody_used_yet_has_nothing(registry):

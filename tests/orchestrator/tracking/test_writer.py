@@ -288,6 +288,13 @@ def test_a_store_that_stays_away_is_said_at_the_end(uri, tiny, monkeypatch):
     assert tracking.errors == [trouble, "MLflow: 3 more records were not sent"]
 
 
+def test_a_writer_that_nobody_closes_keeps_no_process_alive(uri, tiny):
+    tracking = opened(uri, study(tiny, "left-open"))
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "mlflow-writer"] == [True]
+    tracking.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "mlflow-writer"]
+
+
 def test_a_place_that_takes_no_files_is_refused(uri, tiny, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"--tracking-uri: MLflow takes no files at file:///.*NotADirectory"):
