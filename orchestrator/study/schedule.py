@@ -19,7 +19,7 @@ from ray.tune.trainable.function_trainable import wrap_function
 
 from orchestrator import signals
 from orchestrator.cluster.connection import placement
-from orchestrator.cluster.resources import Limits
+from orchestrator.cluster.resources import Limits, Resources
 from orchestrator.planning.plan import Trial
 from orchestrator.study.session_config import SCRATCH, Events, SessionConfig
 from orchestrator.study.worker import answer_sigterm, point_of, run_spec
@@ -78,7 +78,7 @@ def _fit(
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
     try:
         tuner = tune.Tuner(
-            tune.with_resources(TrialWorker, placement(session_config.resources)),
+            _worker(session_config.resources),
             param_space=param_space,
             tune_config=how,
             run_config=tune.RunConfig(
@@ -99,13 +99,15 @@ def _how(session_config: SessionConfig) -> dict[str, Any]:
     return {"reuse_actors": True, "max_concurrent_trials": session_config.resources.max_concurrent or None}
 
 
-class TrialWorker(wrap_function(run_spec, name="trial")):  # type: ignore[misc]
-    """A trial in a Ray worker, which answers SIGTERM."""
+def _worker(resources: Resources) -> type[tune.Trainable]:
+    """What Tune runs of a trial: `run_spec` with these resources, in a worker that answers SIGTERM."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Called by Tune in the worker's main thread, the one that may listen; the trial has another."""
-        answer_sigterm()
-        super().setup(config)
+    class TrialWorker(wrap_function(tune.with_resources(run_spec, placement(resources)))):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None:
+            answer_sigterm()  # here is the worker's main thread, the one that may listen; the trial has another
+            super().setup(config)
+
+    return TrialWorker
 
 
 class _Listener(tune.Callback):

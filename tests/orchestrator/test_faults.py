@@ -111,6 +111,22 @@ def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undi
 
 
 @pytest.mark.slow
+def test_a_worker_that_is_asked_to_go_leaves_a_checkpoint(commands, tmp_path):
+    mine = commands(tmp_path / "runs", "--variants", "baseline", "--set", "stages=[segmentation]", train_steps=100_000)
+    process = mine.start("--max-concurrent", "1")
+    wait_until(lambda: ": training" in mine.text(), "a training begins", 120, process=process, log=mine.out)
+    checkpoints = mine.storage / "store" / "checkpoints"
+    assert not list(checkpoints.glob("ddpm-*/*/manifest.json"))  # the first one comes after 10 s
+    (worker,) = mine.processes("ray::TrialWorker.train")
+    os.kill(worker, signal.SIGTERM)
+    wait_until(lambda: list(checkpoints.glob("ddpm-*/*/manifest.json")), "a last checkpoint", 9, process=process)
+    wait_until(lambda: "attempt 2" in mine.text(), "another worker", 120, process=process, log=mine.out)
+    assert worker not in mine.processes("ray::TrialWorker.train")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+
+
+@pytest.mark.slow
 def test_two_drivers_on_one_study(command, undisturbed):
     mine = command()
     first = mine.start()
