@@ -26,8 +26,8 @@ def show_plan(study: Study, store: Store, resources: Resources) -> None:
     out.print(f"study {study.name} (preset {study.preset}), {len(study.trials)} trials")
     for why in study.left_out:
         out.print(f"left out: {why}", soft_wrap=True)
-    for variant, remark in dict.fromkeys((trial.variant, r) for trial in study.trials for r in trial.remarks):
-        out.print(f"{variant}: {remark}", soft_wrap=True)
+    for remark in study.remarks:
+        out.print(remark, soft_wrap=True)
     _show_data(study)
     own = _own_flops(study.trials, store)
     out.print(_table(study, own, store, speed))

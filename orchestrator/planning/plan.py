@@ -71,6 +71,15 @@ class Study:
     generation: int = 0  # times that it was begun anew
     keys: Callable[[Config], dict[str, str]] | None = None  # of a config's stages; None: those of today's code
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of some variants, each remark once."""
+        told: dict[str, dict[str, None]] = {}
+        for trial in self.trials:
+            for remark in trial.remarks:
+                told.setdefault(remark, {})[trial.variant] = None
+        return [f"{', '.join(variants)}: {remark}" for remark, variants in told.items()]
+
     def stages(self, config: Config) -> dict[str, str]:
         """The keys of the config's stages."""
         return self.keys(config) if self.keys else stage_keys(config, self.about)

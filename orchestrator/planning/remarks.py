@@ -17,7 +17,7 @@ def remarks(config: Config, baseline: Config) -> Iterator[str]:
     Args:
         baseline: of the study.
     """
-    sampled = "fid" in config.stages and config.sampling.source == "model"
+    sampled = "fid" in config.stages and config.sampling.source == "model" and config.training.train_steps
     if sampled and (signal := terminal_signal(config.diffusion)) > SIGNAL_LIMIT:
         yield (
             f"sampling begins from noise alone, but training ends where {signal:.2f} of the image's signal is left: "

@@ -101,8 +101,8 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
         session = Session(study, locations, log)
         for why in study.left_out:
             session.board.line(f"left out: {why}")
-        for variant, remark in dict.fromkeys((trial.variant, r) for trial in study.trials for r in trial.remarks):
-            session.board.line(f"{variant}: {remark}")
+        for remark in study.remarks:
+            session.board.line(remark)
         for note in study.notes:
             session.board.line(f"note: {note}")
         session.board.line(f"study {study.name}: {session.summary()}")

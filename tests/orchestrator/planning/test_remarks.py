@@ -85,3 +85,14 @@ def test_a_variant_of_one_s_own_that_asks_for_too_many_is_refused(tiny):
 def test_a_variant_that_cannot_differ_is_refused(delta, twin, tiny):
     with pytest.raises(plan.UsageError, match=f"make no use of it; it would repeat {twin}"):
         plan.build(Request(ABLATIONS, settings=tiny, new=[("mine", delta)]))
+
+
+def test_the_plan_tells_a_remark_once_with_all_that_it_is_of(tiny):
+    levels = tiny | {"segmentation.noise_levels": [3.5, 0.1]}
+    study = plan.build(Request(ABLATIONS, settings=levels, chosen=["adagn", "cosine"], seeds=[0, 1]))
+    assert [line.split(":")[0] for line in study.remarks] == ["baseline, adagn, untrained", "cosine"]
+
+
+def test_an_untrained_network_is_not_said_to_have_seen_too_little():
+    changes = SHORT | {"diffusion.beta_scaling": "none", "training.train_steps": 0}
+    assert said(changes) == []
