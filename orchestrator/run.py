@@ -21,7 +21,7 @@ from functools import partial
 from orchestrator import arguments
 from orchestrator.cluster.connection import set_environment
 from orchestrator.errors import UsageError
-from orchestrator.planning import plan
+from orchestrator.planning import draft, plan
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.inputs import looked_at, planned, with_checkpoint
 from orchestrator.preflight.surroundings import check_cache, check_surroundings
@@ -92,7 +92,7 @@ def _search(args: argparse.Namespace) -> int:
     check_address(args.address)
     request = with_checkpoint(arguments.request(args, SEGMENTATION, [args.seed]))
     resources, limits, locations = arguments.resources(args), arguments.limits(args), arguments.locations(args)
-    baseline = plan.baseline(request)
+    baseline = draft.baseline(request)
     if not baseline.segmentation.validation_images:
         raise UsageError("segmentation.validation_images must be at least 1 for a search, which chooses by them")
     from orchestrator.study.memory import check_memory  # only now: both import Optuna

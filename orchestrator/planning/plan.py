@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import UsageError
-from orchestrator.planning.fit import check_distinct, check_fit, check_used, fitted
-from orchestrator.planning.names import BASELINE, check_variant_name
+from orchestrator.planning.draft import draft
+from orchestrator.planning.fit import check_fit, check_used, fitted
+from orchestrator.planning.names import BASELINE
 from orchestrator.planning.remarks import remarks
 from orchestrator.planning.settings import Request, described
-from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
-from search_spaces.spaces import Space
 from trainables.canonical import identified
-from trainables.config import Config, ConfigError, Overrides, apply
+from trainables.config import Config, Overrides, apply
 from trainables.data import About, DataError, Survey, about
 from trainables.inputs import NOWHERE, Inputs
 from trainables.network_cost import network_cost
@@ -108,72 +107,6 @@ class Study:
         return replace(trial, stages=self.stages(trial.config), key=self.key(trial.config))
 
 
-def baseline(request: Request) -> Config:
-    """The config that the study's variants are changes of.
-
-    Raises:
-        UsageError: an unknown preset, or a setting that cannot be.
-    """
-    try:
-        return apply(_preset(request.space, request.preset), request.settings)
-    except ConfigError as error:
-        raise UsageError(str(error)) from None
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What a request means before its data are looked at: the configs, by variant, control and cell of the heat map."""
-
-    baseline: Config
-    kinds: Mapping[str, str]
-    deltas: Mapping[str, Overrides]
-    configs: Mapping[str, Config]
-    left_out: tuple[str, ...]  # of the variants that nobody asked for by name, those that cannot be, and why
-    asked: frozenset[str]
-
-
-def draft(request: Request) -> Draft:
-    """The request's configs.
-
-    Raises:
-        UsageError: an unknown preset or variant, a setting that cannot be, or a variant that is asked for by name and
-            cannot be or changes nothing.
-    """
-    base = baseline(request)
-    variants = _with_new(request.space.variants[request.preset], request.new)
-    asked = {*(request.chosen or ()), *(name for name, _ in request.new), BASELINE}
-    configs, left_out = {BASELINE: _varied(BASELINE, base, variants[BASELINE])}, list[str]()
-    for name in _known(request, variants):
-        if name == BASELINE:
-            continue
-        try:
-            config = _varied(name, base, variants[name])
-            check_distinct(name, config, configs)
-        except UsageError as error:
-            if name in asked:
-                raise
-            left_out.append(str(error))
-        else:
-            configs[name] = config
-    possible = request.space.controls(base)
-    controls = {n: d for n, d in possible.items() if set(d.get("stages", base.stages)) <= set(base.stages)}
-    cells = probes(base, _heat_map(request, base))
-    deltas = {n: variants[n] for n in configs} | controls | cells
-    kinds = dict.fromkeys(configs, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
-    configs |= {n: _varied(n, base, delta) for n, delta in (controls | cells).items()}
-    return Draft(base, kinds, deltas, configs, tuple(left_out), frozenset(asked))
-
-
-def _heat_map(request: Request, base: Config) -> list[int]:
-    last = base.diffusion.timesteps - 1
-    if request.heat_map is None:
-        return [t for t in HEAT_MAP_TIMESTEPS if t <= last]
-    for t in request.heat_map:
-        if not 0 <= t <= last:
-            raise UsageError(f"--heat-map: must be timesteps from 0 to {last}, but got {t}")
-    return list(request.heat_map)
-
-
 def build(request: Request, facts: About | None = None) -> Study:
     """The study that is asked for.
 
@@ -183,14 +116,14 @@ def build(request: Request, facts: About | None = None) -> Study:
     Raises:
         UsageError: as `draft`; data that are not there, or that a config does not fit.
     """
-    plan = draft(request)
-    base, root = plan.baseline, request.inputs.data_root
-    left_out, names, seen = list(plan.left_out), list[str](), dict[frozenset[tuple[str, str]], str]()
+    drafted = draft(request)
+    base, root = drafted.baseline, request.inputs.data_root
+    left_out, names, seen = list(drafted.left_out), list[str](), dict[frozenset[tuple[str, str]], str]()
     configs: dict[str, Config] = {}
     try:
         facts = facts or about(base.data, root)
-        for name, config in plan.configs.items():
-            kind = plan.kinds[name]
+        for name, config in drafted.configs.items():
+            kind = drafted.kinds[name]
             configs[name] = config = fitted(config, facts) if kind == "control" else config
             try:
                 same = config.data.dataset == base.data.dataset  # its facts do not depend on the image size
@@ -198,7 +131,7 @@ def build(request: Request, facts: About | None = None) -> Study:
                 if kind == "variant":
                     check_used(name, stage_keys(config, facts), seen)
             except UsageError as error:
-                if kind == "probe" or name in plan.asked:
+                if kind == "probe" or name in drafted.asked:
                     raise
                 left_out.append(str(error))
             else:
@@ -206,7 +139,7 @@ def build(request: Request, facts: About | None = None) -> Study:
     except DataError as error:
         raise UsageError(str(error)) from None
     trials = [
-        _trial(n, plan.kinds[n], position, plan.deltas[n], apply(configs[n], {"seed": seed}), facts, base)
+        _trial(n, drafted.kinds[n], position, drafted.deltas[n], apply(configs[n], {"seed": seed}), facts, base)
         for seed in _seeds(request.seeds)
         for position, n in enumerate(names)
     ]
@@ -254,49 +187,11 @@ def _published(request: Request, name: str) -> dict[str, float]:
     return {metric: of_variant[name] for metric, of_variant in figures.items() if name in of_variant}
 
 
-def _with_new(variants: Mapping[str, Overrides], new: Iterable[tuple[str, Overrides]]) -> dict[str, Overrides]:
-    """The variants with `new` ones added.
-
-    Raises:
-        UsageError: a name that is taken or that cannot be a file's.
-    """
-    known = dict(variants)
-    for name, delta in new:
-        check_variant_name(name, known)
-        if "seed" in delta:
-            raise UsageError(f"variant {name}: the seed is given by --seeds")
-        known[name] = delta
-    return known
-
-
-def _preset(space: Space, name: str) -> Config:
-    if name not in space.presets:
-        raise UsageError(f"--preset: unknown preset {name!r} of {space.name}; allowed: {', '.join(space.presets)}")
-    return space.presets[name]()
-
-
-def _known(request: Request, variants: Mapping[str, Overrides]) -> list[str]:
-    if not request.chosen:
-        return list(variants)
-    for name in request.chosen:
-        if name not in variants:
-            raise UsageError(f"--variants: unknown variant {name!r}; allowed: {', '.join(variants)}")
-    # A variant that the command line spells out is meant to run, whatever --variants leaves out.
-    return list(dict.fromkeys([*request.chosen, *(name for name, _ in request.new)]))
-
-
 def _seeds(seeds: Sequence[int]) -> list[int]:
     for seed in seeds:
         if seed < 0:
             raise UsageError(f"--seeds: must be 0 or more, but got {seed}")
     return list(dict.fromkeys(seeds))
-
-
-def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
-    try:
-        return apply(baseline, delta)
-    except ConfigError as error:
-        raise UsageError(f"variant {name}: {error}") from None
 
 
 def _trial(

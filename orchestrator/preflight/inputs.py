@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import UsageError
-from orchestrator.planning import plan
+from orchestrator.planning import draft, plan
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.masks import check_masks
 from trainables import data
@@ -22,7 +22,7 @@ def with_checkpoint(request: Request) -> Request:
     Raises:
         UsageError: a checkpoint where none is wanted, none where one is, or one that does not fit the network.
     """
-    baseline, path = plan.baseline(request), request.inputs.checkpoint
+    baseline, path = draft.baseline(request), request.inputs.checkpoint
     if baseline.pretrained is None:
         if path is not None:
             raise UsageError(f"--checkpoint: the preset {request.preset} trains its own DDPM; drop it")
@@ -55,7 +55,7 @@ def looked_at(request: Request, build: Build) -> plan.Study:
     Raises:
         UsageError: a request that cannot be; data or networks that cannot be used.
     """
-    plan.draft(request)  # a word that is wrong is told before the data are read
+    draft.draft(request)  # a word that is wrong is told before the data are read
     study = _examined(request, build, images=True)
     look_at_networks(study)
     return study
@@ -67,12 +67,12 @@ def planned(request: Request, build: Build) -> plan.Study:
     Raises:
         UsageError: a request that cannot be; data that cannot be used.
     """
-    plan.draft(request)
+    draft.draft(request)
     return _examined(request, build, images=False)
 
 
 def _examined(request: Request, build: Build, images: bool) -> plan.Study:
-    baseline, root = plan.baseline(request), request.inputs.data_root
+    baseline, root = draft.baseline(request), request.inputs.data_root
     try:
         if images:
             data.obtain(baseline.data, root)

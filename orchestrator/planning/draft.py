@@ -1,0 +1,118 @@
+"""What a request means before its data are looked at: a config each variant, control and cell. Imports no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from orchestrator.errors import UsageError
+from orchestrator.planning.fit import check_distinct
+from orchestrator.planning.names import BASELINE, check_variant_name
+from orchestrator.planning.settings import Request
+from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
+from search_spaces.spaces import Space
+from trainables.config import Config, ConfigError, Overrides, apply
+
+
+def baseline(request: Request) -> Config:
+    """The config that the study's variants are changes of.
+
+    Raises:
+        UsageError: an unknown preset, or a setting that cannot be.
+    """
+    try:
+        return apply(_preset(request.space, request.preset), request.settings)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a request means before its data are looked at: the configs, by variant, control and cell of the heat map."""
+
+    baseline: Config
+    kinds: Mapping[str, str]
+    deltas: Mapping[str, Overrides]
+    configs: Mapping[str, Config]
+    left_out: tuple[str, ...]  # of the variants that nobody asked for by name, those that cannot be, and why
+    asked: frozenset[str]
+
+
+def draft(request: Request) -> Draft:
+    """The request's configs.
+
+    Raises:
+        UsageError: an unknown preset or variant, a setting that cannot be, or a variant that is asked for by name and
+            cannot be or changes nothing.
+    """
+    base = baseline(request)
+    variants = _with_new(request.space.variants[request.preset], request.new)
+    asked = {*(request.chosen or ()), *(name for name, _ in request.new), BASELINE}
+    configs, left_out = {BASELINE: _varied(BASELINE, base, variants[BASELINE])}, list[str]()
+    for name in _known(request, variants):
+        if name == BASELINE:
+            continue
+        try:
+            config = _varied(name, base, variants[name])
+            check_distinct(name, config, configs)
+        except UsageError as error:
+            if name in asked:
+                raise
+            left_out.append(str(error))
+        else:
+            configs[name] = config
+    possible = request.space.controls(base)
+    controls = {n: d for n, d in possible.items() if set(d.get("stages", base.stages)) <= set(base.stages)}
+    cells = probes(base, _heat_map(request, base))
+    deltas = {n: variants[n] for n in configs} | controls | cells
+    kinds = dict.fromkeys(configs, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
+    configs |= {n: _varied(n, base, delta) for n, delta in (controls | cells).items()}
+    return Draft(base, kinds, deltas, configs, tuple(left_out), frozenset(asked))
+
+
+def _heat_map(request: Request, base: Config) -> list[int]:
+    last = base.diffusion.timesteps - 1
+    if request.heat_map is None:
+        return [t for t in HEAT_MAP_TIMESTEPS if t <= last]
+    for t in request.heat_map:
+        if not 0 <= t <= last:
+            raise UsageError(f"--heat-map: must be timesteps from 0 to {last}, but got {t}")
+    return list(request.heat_map)
+
+
+def _with_new(variants: Mapping[str, Overrides], new: Iterable[tuple[str, Overrides]]) -> dict[str, Overrides]:
+    """The variants with `new` ones added.
+
+    Raises:
+        UsageError: a name that is taken or that cannot be a file's.
+    """
+    known = dict(variants)
+    for name, delta in new:
+        check_variant_name(name, known)
+        if "seed" in delta:
+            raise UsageError(f"variant {name}: the seed is given by --seeds")
+        known[name] = delta
+    return known
+
+
+def _preset(space: Space, name: str) -> Config:
+    if name not in space.presets:
+        raise UsageError(f"--preset: unknown preset {name!r} of {space.name}; allowed: {', '.join(space.presets)}")
+    return space.presets[name]()
+
+
+def _known(request: Request, variants: Mapping[str, Overrides]) -> list[str]:
+    if not request.chosen:
+        return list(variants)
+    for name in request.chosen:
+        if name not in variants:
+            raise UsageError(f"--variants: unknown variant {name!r}; allowed: {', '.join(variants)}")
+    # A variant that the command line spells out is meant to run, whatever --variants leaves out.
+    return list(dict.fromkeys([*request.chosen, *(name for name, _ in request.new)]))
+
+
+def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
+    try:
+        return apply(baseline, delta)
+    except ConfigError as error:
+        raise UsageError(f"variant {name}: {error}") from None
