@@ -30,7 +30,7 @@ FLOORS = {
         {"data"},
         {"canonical", "checkpoints", "claims"},
         {"store"},
-        {"cache", "finite", "images", "inputs", "progress", "randomness", "source", "training_rates"},
+        {"cache", "determinism", "finite", "images", "inputs", "progress", "randomness", "source", "training_rates"},
         {"config"},
         {"sections"},
     ],
