@@ -1,7 +1,8 @@
-"""What of a config can act in it: two trials that can only give the same are one trial. Imports no torch.
+"""What of a config can act in it: two trials that can only give the same are told from the start. Imports no torch.
 
 A setting that the trial never reads, such as the cosine schedule's clip under a linear one, is brought to its neutral
-value before the keys are made. So a variant that changes nothing but such a setting is told from the start.
+value; configs that are the same then are twins. Keys are made from the settings as they are, so that what was stored
+under them stays: but for settings that came later, which are in a key only where they change something.
 """
 
 from __future__ import annotations
@@ -40,6 +41,17 @@ def canonical(config: Config) -> Config:
             "segmentation": _segmentation(config.segmentation),
         }
     )
+
+
+def with_later_ones_neutral(config: Config) -> Config:
+    """The config with those of the later settings that cannot act at their neutral values, and all others as given."""
+    acting = canonical(config)
+    changed = {}
+    for section in ("diffusion", "training", "segmentation"):
+        names = [name.partition(".")[2] for name in LATER if name.startswith(f"{section}.")]
+        values = {name: getattr(getattr(acting, section), name) for name in names}
+        changed[section] = getattr(config, section).model_copy(update=values)
+    return config.model_copy(update=changed)
 
 
 def keyed(part: Any) -> Any:

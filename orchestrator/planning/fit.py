@@ -92,7 +92,7 @@ def check_used(name: str, stages: Mapping[str, str], seen: dict[frozenset[tuple[
     """Passes if the variant makes something that none before it makes.
 
     Args:
-        stages: the variant's keys by stage.
+        stages: the variant's keys by stage, of what can act in it.
         seen: the variants before it by theirs; this one is added.
     """
     twin = seen.setdefault(frozenset(stages.items()), name)

@@ -16,7 +16,7 @@ from trainables.config import Config, Overrides, apply
 from trainables.data import About, DataError, Survey, about
 from trainables.inputs import NOWHERE, Inputs
 from trainables.network_cost import network_cost
-from trainables.stages import stage_flops, stage_keys, trial_key
+from trainables.stages import stage_flops, stage_keys, trial_key, twin_keys
 from trainables.store import hashed
 
 CONTROL_MEANING = {
@@ -129,7 +129,7 @@ def build(request: Request, facts: About | None = None) -> Study:
                 same = config.data.dataset == base.data.dataset  # its facts do not depend on the image size
                 check_fit(name, kind, config, facts, facts if same else about(config.data, root))
                 if kind == "variant":
-                    check_used(name, stage_keys(config, facts), seen)
+                    check_used(name, twin_keys(config, facts), seen)
             except UsageError as error:
                 if kind == "probe" or name in drafted.asked:
                     raise

@@ -9,7 +9,7 @@ from search_spaces.presets import quick
 from trainables.canonical import LATER, canonical, identified, keyed
 from trainables.config import Config, Overrides, apply, flatten
 from trainables.data import About
-from trainables.stages import settings_keys
+from trainables.stages import settings_keys, twin_keys
 from trainables.training_rates import ema_decay
 
 ABOUT = About(1, ("a", "b"), 1097, 200, 500, "fingerprint")
@@ -34,11 +34,13 @@ COSINE = {"diffusion.beta_schedule": "cosine"}
     ],
     ids=str,
 )
-def test_a_setting_that_cannot_act_is_in_no_key(given: Overrides, change: Overrides) -> None:
+def test_configs_that_differ_in_what_cannot_act_are_twins(given: Overrides, change: Overrides) -> None:
     config = apply(quick(), given)
     changed = apply(config, change)
     assert changed != config
-    assert settings_keys(changed, ABOUT) == settings_keys(config, ABOUT)
+    assert twin_keys(changed, ABOUT) == twin_keys(config, ABOUT)
+    # A key changes with every setting that its stage reads, but with a later one only where it acts.
+    assert (settings_keys(changed, ABOUT) == settings_keys(config, ABOUT)) == (set(change) <= set(LATER))
 
 
 @pytest.mark.parametrize(
@@ -57,20 +59,21 @@ def test_a_setting_that_cannot_act_is_in_no_key(given: Overrides, change: Overri
     ],
     ids=str,
 )
-def test_a_setting_that_acts_is_in_a_key(given: Overrides, change: Overrides) -> None:
+def test_configs_that_differ_in_what_acts_are_no_twins(given: Overrides, change: Overrides) -> None:
     config = apply(quick(), given)
-    assert settings_keys(apply(config, change), ABOUT) != settings_keys(config, ABOUT)
+    for keys in (twin_keys, settings_keys):
+        assert keys(apply(config, change), ABOUT) != keys(config, ABOUT)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 100, 889, 890, 891, 1200])
 @pytest.mark.parametrize("decay", [0.5, 0.99, 0.9999])
-def test_decays_share_a_key_exactly_where_they_are_the_same_at_every_step(steps: int, decay: float) -> None:
+def test_decays_are_twins_exactly_where_they_are_the_same_at_every_step(steps: int, decay: float) -> None:
     one, other = (
         apply(quick(), {"training.train_steps": steps, "training.ema_decay": d}).training for d in (0.99, decay)
     )
     same = [ema_decay(one, step) for step in range(steps)] == [ema_decay(other, step) for step in range(steps)]
     keys = [
-        settings_keys(apply(quick(), {"training.train_steps": steps, "training.ema_decay": t.ema_decay}), ABOUT)
+        twin_keys(apply(quick(), {"training.train_steps": steps, "training.ema_decay": t.ema_decay}), ABOUT)
         for t in (one, other)
     ]
     assert (keys[0] == keys[1]) == same
@@ -95,7 +98,7 @@ def test_a_study_keeps_its_name_when_a_setting_is_added() -> None:
     assert identified(apply(quick(), {"diffusion.beta_min": 1e-4}))["diffusion.beta_min"] == 1e-4
 
 
-def test_decays_of_one_key_give_one_average() -> None:
+def test_decays_that_are_twins_give_one_average() -> None:
     from trainables.training import Trainer
 
     images = torch.randint(0, 256, (8, 1, 16, 16), dtype=torch.uint8)

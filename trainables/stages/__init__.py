@@ -5,9 +5,9 @@ r"""The stages of a trial, one module each. A new one is a module as `stage.Stag
          \----> segmentation
 
 A key has two parts, SETTINGS-CODE. The first is a hash of the stage's name, the settings that it reads, its data's
-fingerprint and the first parts of the stages before it: a changed default that a stage does not read, or a setting
-that cannot act, invalidates nothing. The second is a hash of the source that its code reaches, and of the second parts
-of the stages before it: an edit remakes what it computes and what follows from that. Imports no torch.
+fingerprint and the first parts of the stages before it: a changed default that a stage does not read invalidates
+nothing. The second is a hash of the source that its code reaches, and of the second parts of the stages before it: an
+edit remakes what it computes and what follows from that. Imports no torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from trainables.canonical import canonical, keyed
+from trainables.canonical import canonical, keyed, with_later_ones_neutral
 from trainables.config import Config
 from trainables.data import MODULES, About
 from trainables.source import reached, source_hash
@@ -57,11 +57,16 @@ def stage_keys(config: Config, about: About, accepted: Mapping[str, str] = NONE)
 
 def settings_keys(config: Config, about: About) -> dict[str, str]:
     """The part of each stage's key that settings and data determine, in the order in which they run."""
-    config, keys = canonical(config), dict[str, str]()
+    config, keys = with_later_ones_neutral(config), dict[str, str]()
     for stage in needed(config):
         before = {name: keys[name] for name in stage.needs(config)}
         keys[stage.NAME] = hashed([stage.NAME, stage.FORMAT, keyed(stage.determined_by(config, about, before))])
     return keys
+
+
+def twin_keys(config: Config, about: About) -> dict[str, str]:
+    """The same of what can act in the config: equal for two that can only give the same."""
+    return settings_keys(canonical(config), about)
 
 
 def code_of(key: str) -> str:
@@ -71,7 +76,7 @@ def code_of(key: str) -> str:
 
 def stage_source(config: Config, about: About, stage: str) -> Mapping[str, str]:
     """The definitions that compute the stage of this trial, and a digest of each, by dotted name."""
-    config = canonical(config)
+    config = with_later_ones_neutral(config)
     others = {other.NAME for other in STAGES} - {stage, *BY_NAME[stage].needs(config)}
     return _source(stage, config.data.dataset, _words(config, about, stage), frozenset(others))
 

@@ -33,7 +33,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "unet.norm_groups": (4, ALL),
     "unet.attention_resolutions": ((8,), ALL),
     "unet.attention_heads": (2, ALL),
-    "unet.convnext_expansion": (4, set()),  # no ConvNeXt block
+    "unet.convnext_expansion": (4, ALL),
     "unet.dropout": (0.1, ALL),
     "pretrained": (None, set()),  # tested below: with one there is no DDPM of our own
     "diffusion.timesteps": (2000, ALL),
@@ -42,7 +42,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "diffusion.beta_end": (0.03, ALL),
     "diffusion.beta_scaling": ("none", set()),  # at 1000 timesteps
     "diffusion.beta_min": (1e-3, set()),  # no cosine schedule
-    "diffusion.beta_max": (0.99, set()),
+    "diffusion.beta_max": (0.99, ALL),
     "training.train_steps": (7, ALL),
     "training.batch_size": (7, ALL),
     "training.learning_rate": (7e-4, ALL),
