@@ -318,6 +318,8 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
 
 def test_random_network_uses_its_depth_and_predicts_no_noise() -> None:
     model = random_unet(SMALL, **SHAPE, seed=0, device=CPU)
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
     shares: dict[str, float] = {}
 
     def share(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor, name: str) -> None:
