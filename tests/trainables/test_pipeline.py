@@ -151,7 +151,8 @@ def test_a_trial_takes_the_keys_that_it_is_given(baseline: tuple[Path, list[Reco
 def test_another_seed_gives_other_figures(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
     other = _run(_config(seed=1), tmp_path)[1]["metrics"]
     # The segmentation's may agree: after so little training a classifier may see nothing but background.
-    assert {name for name in FID if other[name] == baseline[2]["metrics"][name]} == {"samples"}
+    same = {name for name in FID if other[name] == baseline[2]["metrics"][name]}
+    assert same == {"samples", "reference_images"}
 
 
 def test_records_tell_the_stages_in_order_and_the_loss_curve_again(

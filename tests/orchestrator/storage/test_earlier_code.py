@@ -66,7 +66,7 @@ def test_what_today_s_code_made_is_no_news(package, store, study):
     assert told(store, study) == []
     make(store, study)
     assert told(store, study) == []
-    edit(package, "training.py", "class Diverged", "class Diverged")
+    edit(package, "training.py", "class Trainer", "class Trainer")
     assert told(store, study) == []
 
 
