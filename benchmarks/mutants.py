@@ -45,7 +45,7 @@ from cosmic_ray.mutating import mutate_code
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("orchestrator", "results", "search_spaces", "trainables", "tests")
 NOTICED, UNNOTICED, ENDLESS = "noticed", "unnoticed", "did not end"
-SHORTEST_LIMIT_S, LIMIT_FACTOR = 60.0, 5.0  # how long tests may take, at least and as a multiple of without a fault
+SHORTEST_LIMIT_S, LIMIT_FACTOR = 60.0, 3.0  # how long tests may take, at least and as a multiple of without a fault
 
 
 @dataclass(frozen=True)
