@@ -1,6 +1,7 @@
 """What all tests share: an environment that sends nothing out, and a study so small that it takes seconds."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Before torch is imported: small tensors are slower on more threads than there are idle cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if hasattr(signal, "SIGHUP"):  # ignored under nohup, and what a test starts would ignore it too
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,5 +1,6 @@
 """The command as a process of its own, its records in MLflow, and the processes that it leaves."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import sys
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from mlflow import MlflowClient
@@ -46,6 +48,7 @@ class Command:
     words: list[str]
     name: str = "ablations"
     environment: dict[str, str] = field(default_factory=dict)
+    begun: ClassVar[list[tuple[subprocess.Popen, str]]] = []
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def run(self, *more: str, network: bool = False) -> subprocess.CompletedProcess:
@@ -60,10 +63,12 @@ class Command:
         """Starts it, as the head of a process group of its own; its words go to the file `out`."""
         self.storage.mkdir(exist_ok=True)
         with self.out.open("a") as out:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*self.line, *more],
                 stdout=out, stderr=out, env=self._environment(), start_new_session=True,
             )  # fmt: skip
+        self.begun.append((process, self.mark))
+        return process
 
     @property
     def line(self) -> list[str]:
@@ -127,6 +132,20 @@ def server(tmp_path):
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on():
+    """A study whose test has failed would train on beside all the tests after it."""
+    yield
+    for process, mark in Command.begun:
+        if process.poll() is None:
+            process.kill()
+            for pid in started_with(f"{MARK}={mark}"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait()
+    Command.begun.clear()
 
 
 @pytest.fixture(scope="session")
