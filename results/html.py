@@ -141,10 +141,8 @@ def _fid_section(trials: pd.DataFrame) -> str:
     for metric in FRECHET_METRICS:
         for suffix, header in (("_half", "at N/2"), ("", "at N"), ("_extrapolated", "extrapolated")):
             if (name := f"{metric.name}{suffix}") in fid:
-                texts = [_or_nothing(value, metric) for value in fid[name]]
-                at_zero = suffix == "_extrapolated"
-                texts = ["≤ 0" if at_zero and v == 0 else text for v, text in zip(fid[name], texts, strict=True)]
-                cells[f"{metric.name} {header}"] = [f"<td>{text}</td>" for text in texts]
+                said = _or_at_most_0 if suffix == "_extrapolated" else _or_nothing
+                cells[f"{metric.name} {header}"] = [f"<td>{said(value, metric)}</td>" for value in fid[name]]
     note = (
         "Mean over the n seeds. Extrapolated: linearly in 1/N, from N/2 and N to infinitely many samples "
         "(Chong & Forsyth 2020); ≤ 0 where the line falls below zero, as no distance does: too few samples to tell."
@@ -154,6 +152,10 @@ def _fid_section(trials: pd.DataFrame) -> str:
 
 def _or_nothing(value: float, metric: Metric) -> str:
     return NOTHING if math.isnan(value) else number(value, metric)
+
+
+def _or_at_most_0(value: float, metric: Metric) -> str:
+    return "≤ 0" if value == 0 else _or_nothing(value, metric)
 
 
 def _section(

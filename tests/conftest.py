@@ -82,19 +82,21 @@ def root() -> Path:
     return ROOT
 
 
+def named_folder(variable: str, usual: str, what: str) -> Path:
+    """The folder that the variable names, else the usual one beside the checkout; skips where it is not there."""
+    path = Path(os.environ.get(variable, ROOT.parent / "shared" / usual))
+    if not path.is_dir():
+        pytest.skip(f"no {what} at {path}; set {variable}")
+    return path
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data that `ABLATION_DATA` names; skips where it is not there."""
-    path = Path(os.environ.get("ABLATION_DATA", ROOT.parent / "shared" / "data"))
-    if not path.is_dir():
-        pytest.skip(f"no real data at {path}; set ABLATION_DATA")
-    return path
+    """The folder of real data."""
+    return named_folder("ABLATION_DATA", "data", "real data")
 
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
-    """The folder of files as people have them that `ABLATION_CASES` names; skips where it is not there."""
-    path = Path(os.environ.get("ABLATION_CASES", ROOT.parent / "shared" / "cases"))
-    if not path.is_dir():
-        pytest.skip(f"no files as people have them at {path}; set ABLATION_CASES")
-    return path
+    """The folder of files as people have them."""
+    return named_folder("ABLATION_CASES", "cases", "files as people have them")

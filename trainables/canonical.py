@@ -45,12 +45,11 @@ def canonical(config: Config) -> Config:
 
 def with_later_ones_neutral(config: Config) -> Config:
     """The config with those of the later settings that cannot act at their neutral values, and all others as given."""
-    acting = canonical(config)
-    changed = {}
-    for section in ("diffusion", "training", "segmentation"):
-        names = [name.partition(".")[2] for name in LATER if name.startswith(f"{section}.")]
-        values = {name: getattr(getattr(acting, section), name) for name in names}
-        changed[section] = getattr(config, section).model_copy(update=values)
+    acting, changed = canonical(config), dict[str, Section]()
+    for section, _, name in (setting.partition(".") for setting in LATER):
+        given, neutral = changed.get(section, getattr(config, section)), getattr(acting, section)
+        if given is not None:  # there may be no pretrained network
+            changed[section] = given.model_copy(update={name: getattr(neutral, name)})
     return config.model_copy(update=changed)
 
 

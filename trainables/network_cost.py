@@ -12,14 +12,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from trainables.cache import cache_folder
+from trainables.cache import keep, kept
 from trainables.config import Config
 from trainables.data import About
 from trainables.sections import Pretrained, UNet
@@ -58,13 +55,11 @@ def network_cost(config: Config, about: About) -> NetworkCost:
 @cache
 def _known(network: UNet | Pretrained, image_channels: int, image_size: int, blocks: tuple[int, ...]) -> NetworkCost:
     key = hashed([type(network).__name__, network.model_dump(), image_channels, image_size, blocks, _code()])
-    path = cache_folder() / "network_costs" / f"{key}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):  # not there, or damaged: counted anew
-        return NetworkCost(**json.loads(path.read_text()))
+    name = f"network_costs/{key}.json"
+    with contextlib.suppress(TypeError):  # not there, or damaged: counted anew
+        return NetworkCost(**kept(name))
     found = _counted(network, image_channels, image_size, blocks)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs the next plan a moment
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(asdict(found)))
+    keep(name, asdict(found))
     return found
 
 
@@ -98,9 +93,3 @@ def _counted(network: UNet | Pretrained, image_channels: int, image_size: int, b
         features_flops=to_the_last_block.get_total_flops(),
         feature_channels=sum(output.shape[1] for output in outputs.values()),
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".making-", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)

@@ -55,7 +55,6 @@ def looked_at(request: Request, build: Build) -> plan.Study:
     Raises:
         UsageError: a request that cannot be; data or networks that cannot be used.
     """
-    draft.draft(request)  # a word that is wrong is told before the data are read
     study = _examined(request, build, images=True)
     look_at_networks(study)
     return study
@@ -67,11 +66,11 @@ def planned(request: Request, build: Build) -> plan.Study:
     Raises:
         UsageError: a request that cannot be; data that cannot be used.
     """
-    draft.draft(request)
     return _examined(request, build, images=False)
 
 
 def _examined(request: Request, build: Build, images: bool) -> plan.Study:
+    draft.draft(request)  # a word that is wrong is told before the data are read
     baseline, root = draft.baseline(request), request.inputs.data_root
     try:
         if images:

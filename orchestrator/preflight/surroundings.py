@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.errors import UsageError
+from orchestrator.storage.locations import try_to_write
 from trainables.cache import cache_folder
 
 SOCKET_LIMIT = 103 if sys.platform == "darwin" else 107  # bytes of a Unix socket's path
@@ -47,7 +48,7 @@ def check_cache(write: bool = True) -> None:
     try:
         folder = cache_folder()
         if write:
-            _try_to_write(folder)
+            try_to_write(folder)
     except RuntimeError:  # no HOME, and nobody of this number among the machine's users
         raise UsageError(f"HOME: is not set{way_out}") from None
     except OSError as error:
@@ -63,13 +64,7 @@ def _check_rays_folder() -> None:
         most = len(os.fsencode(folder.parent)) - excess
         raise UsageError(f"{variable}: Ray's sockets take a path of {most} bytes at most, but got {folder.parent}")
     try:
-        _try_to_write(folder)
+        try_to_write(folder)
     except OSError as error:
         why = f"Ray cannot write to {folder} ({error.strerror})"
         raise UsageError(f"{variable}: {why}; let RAY_TMPDIR name a folder of your own, of a short path") from None
-
-
-def _try_to_write(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass

@@ -52,11 +52,20 @@ def check_storage(storage: Path, make: bool = True) -> None:
     try:
         _refuse_unwritable(storage)
         if make:
-            storage.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=storage):
-                pass
+            try_to_write(storage)
     except OSError as error:
         raise UsageError(f"--storage: cannot write to {storage} ({error.strerror})") from None
+
+
+def try_to_write(folder: Path) -> None:
+    """Makes the folder, if it is not there, and a file in it that is gone at once.
+
+    Raises:
+        OSError: it takes none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _refuse_unwritable(folder: Path) -> None:

@@ -37,7 +37,7 @@ def opened_memory(study: Study, space: Space, locations: Locations) -> optuna.St
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = _path(study, locations)
     storage = _opened(path, database=str(path))
-    # Code is part of what a point is: those that other code has measured must not choose the next ones.
+    # Code and the metric's definition are part of what a point is: those of others must not choose the next ones.
     name = f"{study.name}-{study.stages(study.baseline)['segmentation']}"
     memory = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     first = encoded(study.baseline, space)

@@ -6,7 +6,6 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,11 +202,8 @@ def test_nobody_waits_for_work_that_is_done_or_says_nothing(leaving: None, tmp_p
     assert time.monotonic() - began < 5
 
 
-def test_the_time_spent_goes_on_from_the_checkpoint_that_the_work_goes_on_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("trainables.checkpoints.time", SimpleNamespace(monotonic=lambda: clock.now))
+def test_the_time_spent_goes_on_from_the_checkpoint_that_the_work_goes_on_from(tmp_path: Path, clock: Clock) -> None:
+    clock.now = 100.0
     first = Checkpoints(Store(tmp_path), "ddpm", "key", 0.0)
     assert first.spent_s == 0
     clock.now = 130.0

@@ -7,8 +7,6 @@ one colour differently.
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.cache import cache_folder
+from trainables.cache import keep, kept
 from trainables.data import Survey
 from trainables.data.image_file import VOID, Mask, Unusable, numbers_in, palette_of, read_mask
 from trainables.data.listing import Contents, Listing, Pair
@@ -42,20 +40,18 @@ def survey(listing: Listing, contents: Contents, fingerprint: str, check: Callab
     Raises:
         DataError: masks that cannot be class numbers.
     """
-    path = cache_folder() / "surveys" / f"{listing.name}-{fingerprint}-{VERSION}.json"
-    found = _kept(path)
+    name = f"surveys/{listing.name}-{fingerprint}-{VERSION}.json"
+    found = _kept(name)
     if found is None:
         found = _survey(listing, contents, check)
-        with contextlib.suppress(OSError):  # the next look at the data takes as long as this one
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(asdict(found)))
+        keep(name, asdict(found))
     return replace(found, remarks=(*found.remarks, *listing.remarks))
 
 
-def _kept(path: Path) -> Survey | None:
+def _kept(name: str) -> Survey | None:
     try:
-        return Survey(**{name: tuple(value) for name, value in json.loads(path.read_text()).items()})
-    except (OSError, ValueError, TypeError, AttributeError):  # not there, or damaged
+        return Survey(**{field: tuple(value) for field, value in kept(name).items()})
+    except (TypeError, AttributeError):  # not there, or damaged
         return None
 
 

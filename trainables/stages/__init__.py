@@ -47,17 +47,22 @@ def stage_keys(config: Config, about: About, accepted: Mapping[str, str] = NONE)
     Args:
         accepted: the code of stages whose output is taken as it is, by name; "" for one of before code was recorded.
     """
-    codes: dict[str, str] = {}
+    config, codes = with_later_ones_neutral(config), dict[str, str]()
     for stage in needed(config):
-        own = [source_hash(stage_source(config, about, stage.NAME)), *(codes[name] for name in stage.needs(config))]
+        source = _source_of(config, about, stage.NAME)
+        own = [source_hash(source), *(codes[name] for name in stage.needs(config))]
         codes[stage.NAME] = accepted.get(stage.NAME, hashed(own)[:CODE_DIGITS])
-    settings = settings_keys(config, about)
+    settings = _settings_of(config, about)
     return {name: f"{key}-{codes[name]}" if codes[name] else key for name, key in settings.items()}
 
 
 def settings_keys(config: Config, about: About) -> dict[str, str]:
     """The part of each stage's key that settings and data determine, in the order in which they run."""
-    config, keys = with_later_ones_neutral(config), dict[str, str]()
+    return _settings_of(with_later_ones_neutral(config), about)
+
+
+def _settings_of(config: Config, about: About) -> dict[str, str]:
+    keys: dict[str, str] = {}
     for stage in needed(config):
         before = {name: keys[name] for name in stage.needs(config)}
         keys[stage.NAME] = hashed([stage.NAME, stage.FORMAT, keyed(stage.determined_by(config, about, before))])
@@ -76,7 +81,10 @@ def code_of(key: str) -> str:
 
 def stage_source(config: Config, about: About, stage: str) -> Mapping[str, str]:
     """The definitions that compute the stage of this trial, and a digest of each, by dotted name."""
-    config = with_later_ones_neutral(config)
+    return _source_of(with_later_ones_neutral(config), about, stage)
+
+
+def _source_of(config: Config, about: About, stage: str) -> Mapping[str, str]:
     others = {other.NAME for other in STAGES} - {stage, *BY_NAME[stage].needs(config)}
     return _source(stage, config.data.dataset, _words(config, about, stage), frozenset(others))
 
