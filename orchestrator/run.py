@@ -159,6 +159,7 @@ def _ui(args: argparse.Namespace) -> int:
 
     locations = arguments.locations(args)
     if args.cluster is None:
+        ui.refuse_server(locations.tracking_uri)
         _refuse_empty(args)
         check_tracking(locations.tracking_uri, bool(args.tracking_uri))
         if database := database_path(locations.tracking_uri):

@@ -29,7 +29,7 @@ def run(tracking_uri: str, port: int, cluster: Path | None) -> int:
         cluster: the file that the cluster was started from.
 
     Raises:
-        UsageError: the port is taken, the cluster's file is none, or the tracking URI is a server's.
+        UsageError: the port is taken, or the cluster's file is none.
     """
     if not 1 <= port <= 65535:
         raise UsageError(f"--port: must be 1 to 65535, but got {port}")
@@ -47,9 +47,17 @@ def run(tracking_uri: str, port: int, cluster: Path | None) -> int:
         server.wait()
 
 
-def _local(tracking_uri: str, port: int) -> list[str]:
+def refuse_server(tracking_uri: str) -> None:
+    """Passes if the runs have no page yet: a server has one.
+
+    Raises:
+        UsageError: it is a server's address.
+    """
     if tracking_uri.startswith("http"):
         raise UsageError(f"--tracking-uri: {tracking_uri} is a server with a page of its own; open it in a browser")
+
+
+def _local(tracking_uri: str, port: int) -> list[str]:
     mlflow = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri]
     return [*mlflow, "--host", "127.0.0.1", "--port", str(port)]
 
