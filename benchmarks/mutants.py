@@ -158,10 +158,10 @@ def faults(module: str, most: int, seed: int) -> Iterator[Fault]:
 
 def _computing(content: str) -> str | None:
     """The module's tree without what computes nothing; None where it is no Python."""
-    from trainables.source import _Plain
+    from trainables.syntax import plain
 
     try:
-        return ast.dump(_Plain().visit(ast.parse(content)))
+        return ast.dump(plain(ast.parse(content)))
     except SyntaxError:
         return None
 

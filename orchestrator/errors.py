@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trainables.data import DataError
+from trainables.own_parts import PartError
 
 
 class UsageError(Exception):
@@ -18,7 +19,7 @@ def one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    if isinstance(error, Unfit | DataError | UsageError):
+    if isinstance(error, Unfit | DataError | UsageError | PartError):
         return lines[0]
     # Ray's texts are long, and end with the exception of whatever failed there.
     return lines[-1] if type(error).__module__.startswith("ray.") else f"{type(error).__name__}: {lines[-1]}"

@@ -64,7 +64,7 @@ def _range(distribution: BaseDistribution) -> str:
     return f"{distribution.low:g} to {distribution.high:g}{', evenly in its logarithm' if distribution.log else ''}"
 
 
-def _subsets(values: tuple[float, ...], most: int | None = None) -> list[str]:
+def _subsets(values: tuple[float | str, ...], most: int | None = None) -> list[str]:
     """Every choice of some of the values, in their order, the smaller choices first."""
     sizes = range(1, (most or len(values)) + 1)
     return [str(list(chosen)) for size in sizes for chosen in combinations(values, size)]

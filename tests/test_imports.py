@@ -33,6 +33,7 @@ FLOORS = {
         {"cache", "determinism", "finite", "images", "inputs", "progress", "randomness", "source", "training_rates"},
         {"config"},
         {"sections"},
+        {"own_parts", "syntax"},
     ],
     "search_spaces": [{"spaces"}, {"presets", "segmentation", "ablations", "tuning"}],
 }

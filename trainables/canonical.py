@@ -17,6 +17,9 @@ from trainables.training_rates import warmed_up_decay
 # Settings that came after the first stores were made, each with the value that stands for what was before: where it has
 # that value it is no part of a key. So a new setting makes nothing again.
 LATER: Mapping[str, Any] = {
+    "network": "unet",
+    "unet.block_args": {},
+    "unet.norm_args": {},
     "pretrained.num_heads": None,
     "pretrained.num_heads_upsample": None,
     "pretrained.use_new_attention_order": False,
@@ -34,7 +37,7 @@ def canonical(config: Config) -> Config:
     """The config with each setting that cannot act in it at its neutral value."""
     return config.model_copy(
         update={
-            "unet": _unet(config.unet),
+            "unet": _unet(config),
             "diffusion": _diffusion(config.diffusion),
             "training": _training(config.training),
             "sampling": _sampling(config.sampling),
@@ -46,7 +49,7 @@ def canonical(config: Config) -> Config:
 def with_later_ones_neutral(config: Config) -> Config:
     """The config with those of the later settings that cannot act at their neutral values, and all others as given."""
     acting, changed = canonical(config), dict[str, Section]()
-    for section, _, name in (setting.partition(".") for setting in LATER):
+    for section, _, name in (setting.partition(".") for setting in LATER if "." in setting):
         given, neutral = changed.get(section, getattr(config, section)), getattr(acting, section)
         if given is not None:  # there may be no pretrained network
             changed[section] = given.model_copy(update={name: getattr(neutral, name)})
@@ -68,8 +71,11 @@ def identified(config: Config) -> dict[str, Any]:
     return {n: v for n, v in flatten(config).items() if not (n in LATER and usual.get(n, LATER[n]) == v)}
 
 
-def _unet(unet: UNet) -> UNet:
-    unused = [] if unet.block == "convnext" else ["convnext_expansion"]
+def _unet(config: Config) -> UNet:
+    unet = config.unet
+    if config.network != "unet":
+        return UNet()
+    unused = ["convnext_expansion"] if unet.block == "resnet" else []  # a block of one's own may read it
     return _neutral(unet, *unused, *([] if unet.attention_resolutions else ["attention_heads"]))
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from trainables.own_parts import Args, Named, is_reference
 from trainables.sections import Data, Diffusion, Fid, Pretrained, Sampling, Section, Segmentation, Training, UNet
 
 Overrides = Mapping[str, Any]
@@ -31,6 +32,8 @@ class Config(Section):
     seed: int = Field(default=0, ge=0)
     stages: tuple[Literal["fid", "segmentation"], ...] = Field(default=("fid", "segmentation"), min_length=1)
     data: Data = Data()
+    network: Annotated[str, Named(("unet",))] = "unet"  # that is trained
+    network_args: Args = Args()  # of a network of one's own
     unet: UNet = UNet()
     pretrained: Pretrained | None = None  # in place of `unet`, which is then not looked at
     diffusion: Diffusion = Diffusion()
@@ -48,7 +51,13 @@ class Config(Section):
 
 def _contradictions(config: Config) -> Iterator[str]:
     """What is wrong with settings that are right one by one: each names the setting and what is allowed."""
-    yield from _unet_contradictions(config) if config.pretrained is None else _pretrained_contradictions(config)
+    yield from _part_contradictions(config)
+    if config.pretrained is not None:
+        yield from _pretrained_contradictions(config)
+    elif config.network == "unet":
+        yield from _unet_contradictions(config)
+    else:
+        yield from _network_contradictions(config)
     last = config.diffusion.timesteps - 1
     for t in config.segmentation.timesteps:
         if t > last and not config.segmentation.noise_levels:
@@ -66,6 +75,13 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "
             f"but got {config.sampling.sampling_steps}"
         )
+
+
+def _part_contradictions(config: Config) -> Iterator[str]:
+    for name in PARTS_WITH_ARGS:
+        part, args = attrgetter(name)(config), attrgetter(f"{name}_args")(config)
+        if args and not is_reference(part):
+            yield f"{name}_args count only with a part of your own, but {name} is {part} and they are {dict(args)}"
 
 
 def _fid_contradictions(config: Config) -> Iterator[str]:
@@ -115,8 +131,24 @@ def _unet_contradictions(config: Config) -> Iterator[str]:
             heads = unet.attention_heads
             yield f"unet.attention_heads must divide {channels}, the channels at {resolution}, but got {heads}"
     for block in config.segmentation.blocks:
-        if block not in unet.up_blocks:
-            yield f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, but got {block}"
+        if not isinstance(block, str) and block not in unet.up_blocks:
+            yield (
+                f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, or names of modules, "
+                f"but got {block}"
+            )
+
+
+def _network_contradictions(config: Config) -> Iterator[str]:
+    if any(not isinstance(block, str) for block in config.segmentation.blocks) and reads_features(config):
+        yield (
+            f"segmentation.blocks must be names of modules of {config.network}, such as [up_blocks.*], "
+            f"but got {list(config.segmentation.blocks)}"
+        )
+
+
+def reads_features(config: Config) -> bool:
+    """Whether the trial reads its network's features."""
+    return "segmentation" in config.stages and config.segmentation.features == "unet"
 
 
 def _pretrained_contradictions(config: Config) -> Iterator[str]:
@@ -131,8 +163,10 @@ def _pretrained_contradictions(config: Config) -> Iterator[str]:
     for resolution in config.pretrained.attention_resolutions:
         if resolution not in resolutions:
             yield f"pretrained.attention_resolutions must be among {resolutions}, but got {resolution}"
+    if config.network != "unet":
+        yield f"network must be unet with a pretrained network, but got {config.network}"
     for block in config.segmentation.blocks:
-        if not 0 <= block < config.pretrained.output_blocks:
+        if not isinstance(block, str) and not 0 <= block < config.pretrained.output_blocks:
             last = config.pretrained.output_blocks - 1
             yield f"segmentation.blocks must be among the output blocks 0 to {last}, but got {block}"
 
@@ -151,12 +185,33 @@ def _head_contradictions(pretrained: Pretrained) -> Iterator[str]:
             yield f"pretrained.{name} must divide {channels}, pretrained.num_channels, but got {value}"
 
 
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted name and the type of every setting."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.annotation
+
+
+# Settings that name a part which may have arguments, those of `unet.block` under `unet.block_args`.
+PARTS_WITH_ARGS = tuple(name.removesuffix("_args") for name, kind in _fields(Config) if kind is Args)
+
+
+def references(config: Config) -> dict[str, str]:
+    """The parts of a person's own that the settings name: `{"unet.block": "my_blocks.py:ReluBlock"}`."""
+    return {name: value for name, value in flatten(config).items() if is_reference(value)}
+
+
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
     """The settings as `{"unet.base_channels": 64, ...}`, in the order in which they are declared."""
     flat: dict[str, Any] = {}
     for name in type(config).model_fields:
         value = getattr(config, name)
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}": value}
+        if isinstance(value, Args):
+            flat |= {f"{prefix}{name}.{argument}": v for argument, v in value.items()}
+        else:
+            flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {f"{prefix}{name}": value}
     return flat
 
 
@@ -169,8 +224,12 @@ def apply(config: Config, overrides: Overrides) -> Config:
     """
     tree = config.model_dump()
     known = flatten(config) | flatten(Pretrained(), "pretrained.")
-    for name, value in overrides.items():
-        if name not in known:
+    args = [f"{name}_args" for name in PARTS_WITH_ARGS]
+    known |= dict.fromkeys(args)
+    # Another part has arguments of its own.
+    cleared: dict[str, Any] = {f"{name}_args": {} for name in PARTS_WITH_ARGS if name in overrides}
+    for name, value in {**cleared, **overrides}.items():
+        if name not in known and name.rpartition(".")[0] not in args:
             raise ConfigError(_unknown_setting(name, list(known)))
         *sections, leaf = name.split(".")
         node = tree
@@ -196,6 +255,8 @@ def _one_line(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
+        if message.startswith("must "):  # a field's own rule
+            return f"{name} {message}"
         # A section's own rules name the field; those across sections name the section as well.
         return message if not name or message.startswith(f"{name}.") else f"{name}.{message}"
     return f"{name}: {message[0].lower()}{message[1:]}, but got {first['input']!r}"

@@ -15,11 +15,13 @@ import importlib.metadata
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from trainables.cache import keep, kept
-from trainables.config import Config
+from trainables.config import Config, reads_features, references
 from trainables.data import About
-from trainables.sections import Pretrained, UNet
+from trainables.own_parts import made
+from trainables.source import own_files
 from trainables.store import hashed
 
 HERE = Path(__file__).parent
@@ -44,21 +46,36 @@ class NetworkCost:
 
 
 def network_cost(config: Config, about: About) -> NetworkCost:
-    """The cost of the trial's network for one image."""
-    size, blocks = config.data.image_size, config.segmentation.blocks
-    if config.pretrained is None:
-        return _known(config.unet, about.image_channels, size, blocks)
-    network = config.pretrained.model_copy(update={"weights": "random"})
-    return _known(network, network.image_channels, size, blocks)
+    """The cost of the trial's network for one image.
+
+    Raises:
+        PartError: a part of the person's own cannot be had or made, or fails in a forward.
+    """
+    pretrained, usual = config.pretrained, Config()
+    if config.network != "unet" and not reads_features(config):
+        blocks: tuple[int | str, ...] = ()  # which nobody has named
+    else:
+        blocks = config.segmentation.blocks
+    network = usual.model_copy(
+        update={
+            "data": usual.data.model_copy(update={"image_size": config.data.image_size}),
+            "network": config.network,
+            "network_args": config.network_args,
+            "unet": config.unet,
+            "pretrained": pretrained and pretrained.model_copy(update={"weights": "random"}),
+            "segmentation": usual.segmentation.model_copy(update={"blocks": blocks}),
+        }
+    )
+    own = hashed(own_files(references(network).values()))  # in a notebook they may change
+    return _known(network, pretrained.image_channels if pretrained else about.image_channels, own)
 
 
 @cache
-def _known(network: UNet | Pretrained, image_channels: int, image_size: int, blocks: tuple[int, ...]) -> NetworkCost:
-    key = hashed([type(network).__name__, network.model_dump(), image_channels, image_size, blocks, _code()])
-    name = f"network_costs/{key}.json"
+def _known(config: Config, image_channels: int, own: str) -> NetworkCost:
+    name = f"network_costs/{hashed([config.model_dump(), image_channels, own, _code()])}.json"
     with contextlib.suppress(TypeError):  # not there, or damaged: counted anew
         return NetworkCost(**kept(name))
-    found = _counted(network, image_channels, image_size, blocks)
+    found = _counted(config, image_channels)
     keep(name, asdict(found))
     return found
 
@@ -71,22 +88,32 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _counted(network: UNet | Pretrained, image_channels: int, image_size: int, blocks: tuple[int, ...]) -> NetworkCost:
+def _counted(config: Config, image_channels: int) -> NetworkCost:
+    if config.network == "unet":
+        return _counted_on("meta", config, image_channels)
+    try:
+        return _counted_on("meta", config, image_channels)
+    except Exception:  # a network that looks at values cannot be counted without any
+        return made(config.network, lambda: _counted_on("cpu", config, image_channels))
+
+
+def _counted_on(device: str, config: Config, image_channels: int) -> NetworkCost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from trainables.unet import guided_diffusion, unet
+    from trainables.unet import guided_diffusion, networks
 
-    with torch.device("meta"), torch.no_grad():
-        if isinstance(network, UNet):
-            model: unet.UNet | guided_diffusion.GuidedUNet = unet.UNet(network, image_channels, image_size)
+    size, blocks = config.data.image_size, config.segmentation.blocks
+    with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        if config.pretrained is None:
+            model: Any = networks.network_of(config, image_channels)
         else:
-            model = guided_diffusion.GuidedUNet(network, image_channels, image_size)
-        x_t, t = torch.empty(1, image_channels, image_size, image_size), torch.zeros(1, dtype=torch.long)
+            model = guided_diffusion.GuidedUNet(config.pretrained, image_channels, size)
+        x_t, t = torch.zeros(1, image_channels, size, size), torch.zeros(1, dtype=torch.long)
         with FlopCounterMode(display=False) as whole:
-            model(x_t, t)
+            model.eval()(x_t, t)
         with FlopCounterMode(display=False) as to_the_last_block:
-            outputs = model.features(x_t, t, blocks)
+            outputs = model.features(x_t, t, blocks) if blocks else {}
     return NetworkCost(
         parameters=sum(p.numel() for p in model.parameters()),
         forward_flops=whole.get_total_flops(),

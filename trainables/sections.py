@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trainables.own_parts import Args, Named
+
 
 class Section(BaseModel):
     """A frozen group of settings that refuses names it does not know."""
@@ -37,8 +39,10 @@ class UNet(Section):
     base_channels: int = Field(default=64, ge=8, multiple_of=8)
     channel_mults: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8), min_length=1)
     blocks_per_level: int = Field(default=2, ge=1)
-    block: Literal["resnet", "convnext"] = "resnet"
-    norm: Literal["group", "adagn"] = "group"
+    block: Annotated[str, Named(("resnet", "convnext"))] = "resnet"
+    block_args: Args = Args()  # of a block of one's own
+    norm: Annotated[str, Named(("group", "adagn"))] = "group"
+    norm_args: Args = Args()  # of a norm of one's own
     norm_groups: int = Field(default=8, ge=1)
     attention_resolutions: tuple[Annotated[int, Field(ge=1)], ...] = (16, 8, 4)  # pixels; () removes all attention
     attention_heads: int = Field(default=4, ge=1)
@@ -148,7 +152,10 @@ class Segmentation(Section):
     """The pixel classifier on the U-Net's features."""
 
     features: Literal["unet", "pixels"] = "unet"  # pixels: raw values, the control
-    blocks: tuple[int, ...] = Field(default=(6, 7, 8, 9), min_length=1)
+    # Numbers of our up blocks, or names of the network's modules; * in them stands for anything but a dot.
+    blocks: tuple[int | Annotated[str, Field(pattern=r"^[\w*]+(\.[\w*]+)*$")], ...] = Field(
+        default=(6, 7, 8, 9), min_length=1
+    )
     timesteps: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50, 150, 250), min_length=1)
     noise_levels: tuple[float, ...] = ()  # log-SNR in nats, in place of timesteps: the same noise in every schedule
     label_images: int = Field(default=40, ge=1)

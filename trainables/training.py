@@ -17,17 +17,20 @@ from trainables.images import to_unit
 from trainables.progress import Progress
 from trainables.randomness import derived_seed, generator
 from trainables.training_rates import ema_decay, learning_rate
+from trainables.unet.networks import OwnNetwork, network_of
 from trainables.unet.unet import UNet
+
+Network = UNet | OwnNetwork
 
 LOGGED_POINTS = 200  # of the loss curve, at most
 HEARTBEAT_S = 2.0  # a progress record at least this often
 
 
-def build(config: Config, image_channels: int, device: torch.device) -> UNet:
-    """The U-Net of `config` with its initial weights, which depend on the seed alone."""
+def build(config: Config, image_channels: int, device: torch.device) -> Network:
+    """The network of `config` with its initial weights, which depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "init"))
-        model = UNet(config.unet, image_channels, config.data.image_size)
+        model = network_of(config, image_channels)
     return model.to(device).to(memory_format=torch.channels_last)
 
 
@@ -129,6 +132,8 @@ class Trainer:
         weight = 1 - ema_decay(self.training, self.step)
         with torch.no_grad():  # else the average would hold the graph of every step so far
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), weight)
+            for averaged, buffer in zip(self.ema.buffers(), self.model.buffers(), strict=True):
+                averaged.copy_(buffer)  # running means, which are averages already; our own U-Net has none
         self.step += 1
         return loss
 

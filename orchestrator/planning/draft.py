@@ -11,7 +11,8 @@ from orchestrator.planning.names import BASELINE, check_variant_name
 from orchestrator.planning.settings import Request
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
 from search_spaces.spaces import Space
-from trainables.config import Config, ConfigError, Overrides, apply
+from trainables.config import Config, ConfigError, Overrides, apply, references
+from trainables.own_parts import PartError, check_there
 
 
 def baseline(request: Request) -> Config:
@@ -113,6 +114,16 @@ def _known(request: Request, variants: Mapping[str, Overrides]) -> list[str]:
 
 def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
     try:
-        return apply(baseline, delta)
+        config = apply(baseline, delta)
+        for setting, reference in references(config).items():
+            _check_part(setting, reference)
     except ConfigError as error:
-        raise UsageError(f"variant {name}: {error}") from None
+        raise UsageError(str(error) if name == BASELINE else f"variant {name}: {error}") from None
+    return config
+
+
+def _check_part(setting: str, reference: str) -> None:
+    try:
+        check_there(reference)
+    except PartError as error:
+        raise ConfigError(f"{setting}: {error}") from None

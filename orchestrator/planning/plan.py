@@ -12,10 +12,12 @@ from orchestrator.planning.names import BASELINE
 from orchestrator.planning.remarks import remarks
 from orchestrator.planning.settings import Request, described
 from trainables.canonical import identified
-from trainables.config import Config, Overrides, apply
+from trainables.config import Config, Overrides, apply, references
 from trainables.data import About, DataError, Survey, about
 from trainables.inputs import NOWHERE, Inputs
 from trainables.network_cost import network_cost
+from trainables.own_parts import PartError
+from trainables.source import own_files
 from trainables.stages import stage_flops, stage_keys, trial_key, twin_keys
 from trainables.store import hashed
 
@@ -41,6 +43,7 @@ class Trial:
     parameters: int | None  # None where there is no U-Net
     published: Mapping[str, float] = field(default_factory=dict)  # metric -> the report's figure
     remarks: tuple[str, ...] = ()  # what a reader must know of it
+    own_files: Mapping[str, str] = field(default_factory=dict)  # the code of the person's own that it runs, by path
 
     @property
     def name(self) -> str:
@@ -197,7 +200,11 @@ def _seeds(seeds: Sequence[int]) -> list[int]:
 def _trial(
     name: str, kind: str, position: int, delta: Overrides, config: Config, facts: About, baseline: Config
 ) -> Trial:
-    stages = stage_keys(config, facts)
+    try:
+        stages, flops = stage_keys(config, facts), stage_flops(config, facts)
+        parameters = network_cost(config, facts).parameters
+    except PartError as error:
+        raise UsageError(f"{kind} {name}: {error}") from None
     has_network = "ddpm" in stages or (config.pretrained is not None and config.segmentation.features == "unet")
     return Trial(
         variant=name,
@@ -207,7 +214,8 @@ def _trial(
         config=config,
         key=trial_key(stages),
         stages=stages,
-        flops=stage_flops(config, facts),
-        parameters=network_cost(config, facts).parameters if has_network else None,
+        flops=flops,
+        parameters=parameters if has_network else None,
         remarks=tuple(remarks(config, baseline)),
+        own_files=own_files(references(config).values()),
     )

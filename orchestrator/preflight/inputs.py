@@ -10,6 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.planning import draft, plan
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.masks import check_masks
+from orchestrator.preflight.own_code import check_own_code
 from trainables import data
 from trainables.data import DataError
 from trainables.data.image_file import VOID
@@ -57,7 +58,7 @@ def looked_at(request: Request, build: Build) -> plan.Study:
     """
     study = _examined(request, build, images=True)
     look_at_networks(study)
-    return study
+    return check_own_code(study)
 
 
 def planned(request: Request, build: Build) -> plan.Study:
@@ -66,7 +67,7 @@ def planned(request: Request, build: Build) -> plan.Study:
     Raises:
         UsageError: a request that cannot be; data that cannot be used.
     """
-    return _examined(request, build, images=False)
+    return check_own_code(_examined(request, build, images=False))
 
 
 def _examined(request: Request, build: Build, images: bool) -> plan.Study:

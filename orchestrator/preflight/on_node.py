@@ -23,6 +23,8 @@ from results.formatting import size
 from trainables.config import Config, apply
 from trainables.data import about
 from trainables.inputs import Inputs
+from trainables.own_parts import load, take
+from trainables.source import reached, source_hash
 from trainables.store import Store
 
 FREE_BYTES = 10**9
@@ -46,6 +48,7 @@ def _look_at(what: str, ask: Ask) -> str:
         "data": _compare_data,
         "checkpoint": _compare_checkpoint,
         "inception": _obtain_inception,
+        "own code": _import_parts,
     }
     return looks[what](ask)
 
@@ -98,6 +101,17 @@ def _obtain_inception(ask: Ask) -> str:
     return str(inception.obtain())
 
 
+def _import_parts(ask: Ask) -> str:
+    take(ask["own_files"])
+    parts, expected = ask["own_parts"], ask["own_source"]
+    for reference in parts:
+        load(reference)
+    found = source_hash(reached(parts, frozenset()))
+    if found != expected:
+        raise Unfit(f"{', '.join(parts)}: other code than the driver's, hash {found}, but it has {expected}")
+    return f"{', '.join(parts)}, hash {found}"
+
+
 def _inputs(ask: Ask) -> Inputs:
     return Inputs(**{name: path and Path(path) for name, path in ask["inputs"].items()})
 
@@ -131,6 +145,7 @@ def _try_trial(ask: Ask) -> str:
 
     from trainables.pipeline import run_trial
 
+    take(ask["own_files"])
     torch.set_num_threads(max(1, int(ask["cpus"])))
     gpus, began = float(ask["gpus"]), time.monotonic()
     config = short(Config.model_validate(ask["config"]), gpus > 0)

@@ -23,7 +23,8 @@ from orchestrator.cluster.resources import Limits, Resources
 from orchestrator.planning.plan import Trial
 from orchestrator.study.session_config import SCRATCH, Events, SessionConfig
 from orchestrator.study.worker import answer_sigterm, point_of, run_spec
-from trainables.config import Config
+from trainables.config import Config, references
+from trainables.source import own_files
 
 
 def run(trials: Sequence[Trial], session_config: SessionConfig, events: Events, folder: Path) -> None:
@@ -37,7 +38,14 @@ def run(trials: Sequence[Trial], session_config: SessionConfig, events: Events, 
     """
     shared = _shared(session_config)
     specs = [
-        {"name": t.name, "config": t.config.model_dump(mode="json"), "keys": dict(t.stages), **shared} for t in trials
+        {
+            "name": t.name,
+            "config": t.config.model_dump(mode="json"),
+            "keys": dict(t.stages),
+            "own_files": dict(t.own_files),
+            **shared,
+        }
+        for t in trials
     ]
     names = {trial.name: trial for trial in trials}
     listener = _Listener(lambda config: names[config["spec"]["name"]], session_config.limits, events)
@@ -65,7 +73,8 @@ def search(
     Raises:
         KeyboardInterrupt: the person stopped the search.
     """
-    shared = {"baseline": baseline.model_dump(mode="json"), **_shared(session_config)}
+    own = own_files(references(baseline).values())  # no point changes a part
+    shared = {"baseline": baseline.model_dump(mode="json"), "own_files": own, **_shared(session_config)}
     listener = _Listener(lambda config: trial_of(point_of(config)), session_config.limits, events)
     how = tune.TuneConfig(**_how(session_config), search_alg=searcher, num_samples=count)
     _fit({"shared": shared}, how, listener, session_config, folder)

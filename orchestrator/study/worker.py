@@ -77,9 +77,11 @@ def _run(spec: dict[str, Any], report: Any) -> None:
     from search_spaces.tuning import decoded
     from trainables.config import Config, apply
     from trainables.inputs import Inputs
+    from trainables.own_parts import take
     from trainables.pipeline import run_trial
     from trainables.store import Store
 
+    take(spec["own_files"])
     config = Config.model_validate(spec.get("config") or spec["baseline"])
     if "point" in spec:
         config = apply(config, decoded(spec["point"]))

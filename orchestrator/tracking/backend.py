@@ -117,7 +117,7 @@ def prove_files(location: str, uri: str) -> None:
 def upload(
     client: MlflowClient, run_id: str, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]
 ) -> None:
-    """Puts a finished trial's files into its run: the pictures, its settings and its result."""
+    """Puts a finished trial's files into its run: the pictures, its settings, its result, a person's own code."""
     for picture in pictures.values():
         client.log_artifact(run_id, str(picture), "pictures")
     with tempfile.TemporaryDirectory() as folder:
@@ -125,6 +125,11 @@ def upload(
             path = Path(folder, name)
             path.write_text(json.dumps(content, indent=1))
             client.log_artifact(run_id, str(path))
+        for name, text in trial.own_files.items():
+            path = Path(folder, "code", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            client.log_artifact(run_id, str(path), Path("code", name).parent.as_posix())
 
 
 def is_transient(error: Exception) -> bool:

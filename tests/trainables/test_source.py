@@ -87,7 +87,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     def forget() -> None:
         source._file.cache_clear()
-        source._parsed.cache_clear()
+        source._read.cache_clear()
 
     monkeypatch.setattr(source, "ROOT", tmp_path)
     for name in FILES:

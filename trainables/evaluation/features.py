@@ -26,10 +26,10 @@ BATCH_PIXELS = 2**16  # in one forward
 
 
 class Network(Protocol):
-    """A U-Net that can be asked for the outputs of its decoder's blocks."""
+    """A network that can be asked for the outputs of its blocks, by number or by name."""
 
-    def features(self, x_t: Tensor, t: Tensor, blocks: Sequence[int]) -> dict[int, Tensor]:
-        """The outputs of `blocks`, each (B, C, h, w)."""
+    def features(self, x_t: Tensor, t: Tensor, blocks: Sequence[int | str]) -> dict[int | str, Tensor]:
+        """The outputs of `blocks`, each (B, C, h, w), in their order."""
 
 
 class FeatureMaps:
@@ -109,13 +109,19 @@ class DecoderOutputs:
     Args:
         network: in eval mode, on the images' device.
         timesteps: of the noise that is added.
-        blocks: the decoder's, by number.
+        blocks: the decoder's by number, or modules by name.
         seed: of the trial, for the noise.
         parts: that a batch is computed in, where memory is short.
     """
 
     def __init__(
-        self, network: Network, process: Process, timesteps: Sequence[int], blocks: Sequence[int], seed: int, parts: int
+        self,
+        network: Network,
+        process: Process,
+        timesteps: Sequence[int],
+        blocks: Sequence[int | str],
+        seed: int,
+        parts: int,
     ) -> None:
         self.network, self.process, self.timesteps, self.blocks = network, process, timesteps, blocks
         self.seed, self.parts = seed, parts
@@ -134,7 +140,7 @@ class DecoderOutputs:
             for t in self.timesteps:
                 steps = torch.full((len(x_0),), t, device=x_0.device)
                 outputs = self.network.features(self.process.q_sample(x_0, steps, eps), steps, self.blocks)
-                maps += [outputs[block].float().permute(0, 2, 3, 1).contiguous() for block in self.blocks]
+                maps += [output.float().permute(0, 2, 3, 1).contiguous() for output in outputs.values()]
             check_finite(maps, "the network's features are")
             yield FeatureMaps(maps, images.shape[-1])
 

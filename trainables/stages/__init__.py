@@ -19,7 +19,8 @@ from types import MappingProxyType
 from trainables.canonical import canonical, keyed, with_later_ones_neutral
 from trainables.config import Config
 from trainables.data import MODULES, About
-from trainables.source import reached, source_hash
+from trainables.own_parts import is_reference
+from trainables.source import own_files, reached, source_hash
 from trainables.stages import ddpm, fid, reference, samples, segmentation
 from trainables.stages.stage import Stage
 from trainables.store import hashed
@@ -86,14 +87,17 @@ def stage_source(config: Config, about: About, stage: str) -> Mapping[str, str]:
 
 def _source_of(config: Config, about: About, stage: str) -> Mapping[str, str]:
     others = {other.NAME for other in STAGES} - {stage, *BY_NAME[stage].needs(config)}
-    return _source(stage, config.data.dataset, _words(config, about, stage), frozenset(others))
+    words = _words(config, about, stage)
+    own = hashed(own_files(filter(is_reference, words)))  # in a notebook they may change
+    return _source(stage, config.data.dataset, words, frozenset(others), own)
 
 
 @cache
-def _source(stage: str, dataset: str, words: frozenset[str], others: frozenset[str]) -> Mapping[str, str]:
+def _source(stage: str, dataset: str, words: frozenset[str], others: frozenset[str], own: str) -> Mapping[str, str]:
     # What another stage offers is not called where this one does not need it.
     without = frozenset(f"{__name__}.{other}" for other in others)
-    return reached([f"{__name__}.{stage}.make", f"{MODULES[dataset]}.read"], words, without)
+    roots = [f"{__name__}.{stage}.make", f"{MODULES[dataset]}.read", *filter(is_reference, sorted(words))]
+    return reached(roots, words, without)
 
 
 def _words(config: Config, about: About, stage: str) -> frozenset[str]:

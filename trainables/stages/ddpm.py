@@ -11,10 +11,13 @@ from trainables.data import About
 from trainables.network_cost import network_cost
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
     from trainables.checkpoints import Checkpoints
     from trainables.progress import Making
     from trainables.stages.stage import Context
-    from trainables.unet.unet import UNet
+    from trainables.training import Network
 
 NAME, FORMAT, LABEL = "ddpm", 1, "training"
 WEIGHTS = "ema.safetensors"
@@ -28,7 +31,8 @@ def needs(config: Config) -> tuple[str, ...]:
 def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list[object]:
     """The seed, the images, and all that says how the network is built and trained."""
     data = [config.data, about.fingerprint]
-    return [config.seed, data, config.unet, config.diffusion, config.training]
+    network = config.unet if config.network == "unet" else [config.network, dict(config.network_args)]
+    return [config.seed, data, network, config.diffusion, config.training]
 
 
 def make(context: Context, checkpoints: Checkpoints) -> Making:
@@ -39,7 +43,7 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
 
     trainer = Trainer(context.config, context.data.train.to(context.device), context.parts)
     yield from trainer.run(checkpoints)
-    weights = {name: v.contiguous() for name, v in trainer.ema.state_dict().items()}
+    weights = weights_of(trainer.ema)
 
     def write(folder: Path) -> None:
         # By way of memory: the library's own file writer reports a full disk as something other than an OSError.
@@ -48,7 +52,18 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
     return write
 
 
-def load(context: Context) -> UNet:
+def weights_of(network: Module) -> dict[str, Tensor]:
+    """The network's weights as they are kept: two names of one tensor are two tensors."""
+    kept, seen = dict[str, "Tensor"](), set[int]()
+    for name, value in network.state_dict().items():
+        kept[name] = value.contiguous()
+        if value.data_ptr() in seen:
+            kept[name] = value.clone()
+        seen.add(value.data_ptr())
+    return kept
+
+
+def load(context: Context) -> Network:
     """The trained network, on the trial's device, for inference.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The U-Net's parts. A new block is one class here, with `(in_channels, out_channels, emb_channels, unet)`.
+"""The U-Net's parts. A block is a class with `(in_channels, out_channels, emb_channels, unet)`, here or a person's own.
 
 B batch, C channels, H and W pixels, E the channels of the timestep's embedding.
 """
@@ -6,11 +6,13 @@ B batch, C channels, H and W pixels, E the channels of the timestep's embedding.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.own_parts import chosen
 from trainables.sections import UNet
 
 
@@ -57,7 +59,16 @@ class AdaGN(nn.Module):
         return self.norm(h) * (1 + scale) + shift
 
 
-NORMS: dict[str, type[GroupNorm] | type[AdaGN]] = {"group": GroupNorm, "adagn": AdaGN}
+NORMS: dict[str, Callable[..., nn.Module]] = {"group": GroupNorm, "adagn": AdaGN}
+
+
+def norm(unet: UNet, groups: int, channels: int, emb_channels: int) -> nn.Module:
+    """The norm that the settings name, over (B, C, H, W): it takes (h, emb).
+
+    Args:
+        groups: that divide `channels`.
+    """
+    return chosen(NORMS, unet.norm)(groups, channels, emb_channels, **unet.norm_args)
 
 
 class ResNetBlock(nn.Module):
@@ -70,7 +81,7 @@ class ResNetBlock(nn.Module):
         super().__init__()
         self.norm_1 = nn.GroupNorm(_groups(unet.norm_groups, in_channels), in_channels)
         self.conv_1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm_2 = NORMS[unet.norm](unet.norm_groups, out_channels, emb_channels)
+        self.norm_2 = norm(unet, unet.norm_groups, out_channels, emb_channels)
         self.dropout = nn.Dropout(unet.dropout)
         self.conv_2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = _skip(in_channels, out_channels)
@@ -92,7 +103,7 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         hidden = unet.convnext_expansion * out_channels
         self.depthwise = nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels)
-        self.norm = NORMS[unet.norm](1, in_channels, emb_channels)
+        self.norm = norm(unet, 1, in_channels, emb_channels)
         self.expand = nn.Conv2d(in_channels, hidden, 1)
         self.dropout = nn.Dropout(unet.dropout)
         self.project = nn.Conv2d(hidden, out_channels, 1)
@@ -104,7 +115,12 @@ class ConvNeXtBlock(nn.Module):
         return h + self.skip(x)
 
 
-BLOCKS: dict[str, type[ResNetBlock] | type[ConvNeXtBlock]] = {"resnet": ResNetBlock, "convnext": ConvNeXtBlock}
+BLOCKS: dict[str, Callable[..., nn.Module]] = {"resnet": ResNetBlock, "convnext": ConvNeXtBlock}
+
+
+def block(unet: UNet, in_channels: int, out_channels: int, emb_channels: int) -> nn.Module:
+    """The block that the settings name: it takes (x, emb), (B, in_channels, H, W) and (B, emb_channels)."""
+    return chosen(BLOCKS, unet.block)(in_channels, out_channels, emb_channels, unet, **unet.block_args)
 
 
 class Attention(nn.Module):

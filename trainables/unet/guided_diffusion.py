@@ -11,7 +11,7 @@ Source: Dhariwal & Nichol 2021 (arXiv:2105.05233), section 3; the keys are those
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from trainables.randomness import derived_seed
 from trainables.sections import Pretrained
 from trainables.unet.blocks import timestep_embedding
+from trainables.unet.module_outputs import module_outputs
 from trainables.unet.unet import Upsample
 
 NORM_GROUPS = 32
@@ -144,15 +145,24 @@ class GuidedUNet(nn.Module):
         [(_, h)] = deque(self._output_blocks(x_t, t), maxlen=1)
         return self.out(h)
 
-    def features(self, x_t: Tensor, t: Tensor, blocks: Iterable[int]) -> dict[int, Tensor]:
-        """The outputs of the output blocks `blocks`, counted from 0, each (B, C, h, w); stops after the last."""
-        wanted, found = set(blocks), {}
+    def features(self, x_t: Tensor, t: Tensor, blocks: Sequence[int | str]) -> dict[int | str, Tensor]:
+        """The outputs of output blocks, counted from 0, or of modules by name, each (B, C, h, w); stops after the last.
+
+        They are in the order of `blocks`.
+
+        Raises:
+            PartError: a name that is none of a module, or of one that puts out no maps.
+        """
+        if any(isinstance(block, str) for block in blocks):
+            patterns = [block if isinstance(block, str) else f"output_blocks.{block}" for block in blocks]
+            return module_outputs(self, patterns, x_t, t)
+        wanted, found = set(blocks), dict[int | str, Tensor]()
         for number, h in self._output_blocks(x_t, t):
             if number in wanted:
                 found[number] = h
             if len(found) == len(wanted):
                 break
-        return found
+        return {block: found[block] for block in blocks}
 
     def _output_blocks(self, x_t: Tensor, t: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Each output block's number and output, computed as they are asked for."""

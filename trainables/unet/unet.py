@@ -6,14 +6,15 @@ With base_channels 64 and channel_mults (1, 2, 4, 8) the up blocks 6, 7, 8, 9 pu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.sections import UNet as UNetConfig
-from trainables.unet.blocks import BLOCKS, Attention, timestep_embedding
+from trainables.unet.blocks import Attention, block, timestep_embedding
+from trainables.unet.module_outputs import module_outputs
 
 
 class Level(nn.Module):
@@ -22,23 +23,22 @@ class Level(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, extra: int, attend: bool, unet: UNetConfig) -> None:
         super().__init__()
         inputs = [in_channels, *[out_channels] * (unet.blocks_per_level - 1)]
-        block, emb_channels = BLOCKS[unet.block], 4 * unet.base_channels
-        self.blocks = nn.ModuleList(block(c + extra, out_channels, emb_channels, unet) for c in inputs)
+        self.blocks = nn.ModuleList(block(unet, c + extra, out_channels, 4 * unet.base_channels) for c in inputs)
         self.attention = Attention(out_channels, unet) if attend else nn.Identity()
 
     def down(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The level's output and the skips that its mirror image takes, one a block."""
         skips = []
-        for block in self.blocks:
-            x = block(x, emb)
+        for residual in self.blocks:
+            x = residual(x, emb)
             skips.append(x)
         skips[-1] = x = self.attention(x)
         return x, skips
 
     def up(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
         """The level's output, with the last of `skips` used first."""
-        for block in self.blocks:
-            x = block(torch.cat([x, skips.pop()], dim=1), emb)
+        for residual in self.blocks:
+            x = residual(torch.cat([x, skips.pop()], dim=1), emb)
         return self.attention(x)
 
 
@@ -96,15 +96,25 @@ class UNet(nn.Module):
         [(_, h)] = deque(self._up_blocks(x_t, t), maxlen=1)
         return self.head(F.silu(self.norm(h)))
 
-    def features(self, x_t: Tensor, t: Tensor, blocks: Iterable[int]) -> dict[int, Tensor]:
-        """The outputs of the up blocks `blocks`, each (B, C, h, w) at its own resolution; stops after the last."""
-        wanted, found = set(blocks), {}
+    def features(self, x_t: Tensor, t: Tensor, blocks: Sequence[int | str]) -> dict[int | str, Tensor]:
+        """The outputs of up blocks by number, or modules by name, each (B, C, h, w); stops after the last.
+
+        They are at their own resolutions, and in the order of `blocks`.
+
+        Raises:
+            PartError: a name that is none of a module, or of one that puts out no maps.
+        """
+        if any(isinstance(block, str) for block in blocks):
+            first = len(self.down) + 2
+            patterns = [block if isinstance(block, str) else f"upsample.{block - first}" for block in blocks]
+            return module_outputs(self, patterns, x_t, t)
+        wanted, found = set(blocks), dict[int | str, Tensor]()
         for number, h in self._up_blocks(x_t, t):
             if number in wanted:
                 found[number] = h
             if len(found) == len(wanted):
                 break
-        return found
+        return {block: found[block] for block in blocks}
 
     def _up_blocks(self, x_t: Tensor, t: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Each up block's number and output, computed as they are asked for."""

@@ -15,7 +15,7 @@ from trainables.store import Store
 
 
 def forget():
-    for cached in (source._file, source._parsed, stages._source, stages.whole_code):
+    for cached in (source._file, source._read, stages._source, stages.whole_code):
         cached.cache_clear()
 
 

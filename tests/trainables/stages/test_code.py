@@ -30,7 +30,7 @@ def package(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def forget() -> None:
-    for cached in (source._file, source._parsed, stages._source, stages.whole_code):
+    for cached in (source._file, source._read, stages._source, stages.whole_code):
         cached.cache_clear()
 
 

@@ -1,0 +1,127 @@
+"""Code of a person's own, tried before a study starts: what would end a trial, or keep its figures from repeating."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import UsageError
+from orchestrator.planning.names import BASELINE
+from orchestrator.planning.plan import Study
+from trainables.config import Config, apply, reads_features, references
+from trainables.data import About
+from trainables.own_parts import PartError, told
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.training import Network
+
+IMAGES = 4  # random ones, that two steps are tried on
+
+
+def check_own_code(study: Study) -> Study:
+    """The study, with notes on what was seen of its parts: each variant that has some is built and trained two steps.
+
+    Raises:
+        UsageError: a part that cannot be made or run, that puts out what is no prediction, or whose figures would not
+            repeat.
+    """
+    notes = list(study.notes)
+    for name, config in _distinct(study):
+        try:
+            notes += [f"{name}: {note}" for note in _tried(config, study.about)]
+        except PartError as error:
+            raise UsageError(str(error) if name == BASELINE else f"variant {name}: {error}") from None
+    return replace(study, notes=tuple(notes))
+
+
+def _distinct(study: Study) -> Iterator[tuple[str, Config]]:
+    """The first config of each variant with parts of the person's own, controls aside: they change none."""
+    seen = set[str]()
+    for trial in study.trials:
+        if trial.kind == "variant" and trial.variant not in seen and references(trial.config):
+            seen.add(trial.variant)
+            yield trial.variant, trial.config
+    if not study.trials and references(study.baseline):  # a search
+        yield BASELINE, study.baseline
+
+
+def _tried(config: Config, about: About) -> Iterator[str]:
+    """Notes on the config's network, once it has been tried.
+
+    Raises:
+        PartError: it cannot be used.
+    """
+    import torch
+
+    from trainables.training import build
+
+    whose = ", ".join(f"{setting}={part}" for setting, part in references(config).items())
+    size, channels = config.data.image_size, about.image_channels
+    try:
+        network = build(config, channels, torch.device("cpu")).eval().requires_grad_(False)
+        generator = torch.Generator().manual_seed(0)
+        for weight in network.parameters():  # a last layer that begins at zero would hide what comes before it
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
+        x_t = torch.randn(2, channels, size, size, generator=generator)
+        output = _prediction(network, x_t, 1)
+        if not torch.equal(output, _prediction(network, x_t, 1)):
+            raise PartError("two forwards in eval mode differ: figures would not repeat")
+        if torch.equal(output, _prediction(network, x_t, config.diffusion.timesteps - 1)):
+            yield f"{whose} puts out the same at every timestep: does it use t?"
+        if reads_features(config):
+            _check_features(network, config, x_t)
+        _check_repeats(config, channels)
+    except PartError as error:
+        raise PartError(f"{whose}: {error}") from None
+    except Exception as error:  # whatever a person's code raises
+        raise PartError(f"{whose}: {told(error)}") from None
+
+
+def _prediction(network: Network, x_t: Tensor, t: int) -> Tensor:
+    import torch
+
+    output: Tensor = network(x_t, torch.full((len(x_t),), t))
+    if output.shape != x_t.shape:
+        raise PartError(f"must put out a prediction of the images' shape {tuple(x_t.shape)}, not {tuple(output.shape)}")
+    if output.dtype != x_t.dtype:
+        raise PartError(f"must put out {x_t.dtype}, not {output.dtype}")
+    if not bool(torch.isfinite(output).all()):
+        raise PartError("puts out what is not finite")
+    return output
+
+
+def _check_features(network: Network, config: Config, x_t: Tensor) -> None:
+    import torch
+
+    outputs = network.features(x_t, torch.ones(len(x_t), dtype=torch.long), config.segmentation.blocks)
+    for name, output in outputs.items():
+        if output.shape[-1] > config.data.image_size:
+            raise PartError(
+                f"segmentation.blocks: {name} puts out maps of {output.shape[-1]} pixels, above the image's"
+            )
+
+
+def _check_repeats(config: Config, channels: int) -> None:
+    """Two steps of training, twice from one seed, must end at the same weights, and those must be fit to be kept."""
+    import torch
+    from safetensors.torch import save
+
+    from trainables.stages.ddpm import weights_of
+    from trainables.training import Trainer
+
+    size = config.data.image_size
+    images = torch.randint(0, 256, (IMAGES, channels, size, size), generator=torch.Generator().manual_seed(1))
+    brief = apply(config, {"training.train_steps": 2, "training.batch_size": 2})
+    ends = []
+    for _ in range(2):
+        trainer = Trainer(brief, images.to(torch.uint8))
+        list(trainer.run())
+        ends.append(save(weights_of(trainer.ema)))
+    if ends[0] != ends[1]:
+        raise PartError(
+            "two trainings from one seed differ: draw at random from torch's global generator alone, which is seeded, "
+            "not from random, numpy or a generator of your own"
+        )
