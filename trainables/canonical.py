@@ -28,6 +28,8 @@ LATER: Mapping[str, Any] = {
     "training.weight_decay": 0.01,
     "training.ema_warmup": True,
     "segmentation.noise_levels": (),
+    "segmentation.noise": "drawn",
+    "segmentation.noise_draws": 1,
 }
 
 S = TypeVar("S", bound=Section)
@@ -103,8 +105,9 @@ def _sampling(sampling: Sampling) -> Sampling:
 
 def _segmentation(segmentation: Segmentation) -> Segmentation:
     if segmentation.features == "pixels":
-        return _neutral(segmentation, "blocks", "timesteps", "noise_levels")
-    return _neutral(segmentation, "timesteps") if segmentation.noise_levels else segmentation
+        return _neutral(segmentation, "blocks", "timesteps", "noise_levels", "noise", "noise_draws")
+    unused = ["timesteps"] if segmentation.noise_levels else []
+    return _neutral(segmentation, *unused, *(["noise_draws"] if segmentation.noise == "zero" else []))
 
 
 def _neutral(section: S, *names: str) -> S:

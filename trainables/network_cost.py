@@ -89,12 +89,14 @@ def _code() -> str:
 
 
 def _counted(config: Config, image_channels: int) -> NetworkCost:
-    if config.network == "unet":
+    own = references(config)
+    if not own:
         return _counted_on("meta", config, image_channels)
     try:
         return _counted_on("meta", config, image_channels)
     except Exception:  # a network that looks at values cannot be counted without any
-        return made(config.network, lambda: _counted_on("cpu", config, image_channels))
+        whose = ", ".join(f"{setting}={part}" for setting, part in own.items())
+        return made(whose, lambda: _counted_on("cpu", config, image_channels))
 
 
 def _counted_on(device: str, config: Config, image_channels: int) -> NetworkCost:

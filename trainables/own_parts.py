@@ -146,8 +146,11 @@ def load(reference: str) -> Any:
     return part
 
 
-def made(reference: str, build: Callable[[], T]) -> T:
-    """What `build` makes of the part.
+def made(whose: str, build: Callable[[], T]) -> T:
+    """What `build` makes of parts.
+
+    Args:
+        whose: the parts, in words.
 
     Raises:
         PartError: it raises.
@@ -157,7 +160,7 @@ def made(reference: str, build: Callable[[], T]) -> T:
     except PartError:
         raise
     except Exception as error:  # whatever a person's code raises
-        raise PartError(f"{reference}: cannot be made: {told(error)}") from error
+        raise PartError(f"{whose}: cannot be made or run: {told(error)}") from error
 
 
 def told(error: BaseException) -> str:

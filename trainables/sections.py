@@ -158,11 +158,14 @@ class Segmentation(Section):
     )
     timesteps: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50, 150, 250), min_length=1)
     noise_levels: tuple[float, ...] = ()  # log-SNR in nats, in place of timesteps: the same noise in every schedule
+    noise: Literal["drawn", "zero"] = "drawn"  # zero: the image is scaled as at the timestep, and no noise is added
+    noise_draws: int = Field(default=1, ge=1)  # whose features are averaged
     label_images: int = Field(default=40, ge=1)
     validation_images: int = Field(default=20, ge=0)  # labelled, not trained on; only the loss on them is measured
     held_out_images: int = Field(default=500, ge=1)  # scored; the same for every seed
     ensemble_size: int = Field(default=10, ge=1)
-    hidden_channels: tuple[Annotated[int, Field(ge=1)], ...] = (128, 32)  # the reference: (256, 128) from 30 classes on
+    # The reference has (256, 128) from 30 classes on; () is a linear probe.
+    hidden_channels: tuple[Annotated[int, Field(ge=1)], ...] = (128, 32)
     pixel_order: Literal["shuffled", "by_image"] = "shuffled"  # by_image: a batch is of one image
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=64, ge=2)  # pixels

@@ -104,7 +104,8 @@ class PixelValues:
 class DecoderOutputs:
     """What the network's blocks put out for noised images.
 
-    One noise tensor serves all images and timesteps, as in the reference implementation.
+    One noise tensor serves all images and timesteps, as in the reference implementation; of several draws each does,
+    and the features are their mean.
 
     Args:
         network: in eval mode, on the images' device.
@@ -112,6 +113,7 @@ class DecoderOutputs:
         blocks: the decoder's by number, or modules by name.
         seed: of the trial, for the noise.
         parts: that a batch is computed in, where memory is short.
+        draws: of the noise; 0: none is added.
     """
 
     def __init__(
@@ -122,9 +124,10 @@ class DecoderOutputs:
         blocks: Sequence[int | str],
         seed: int,
         parts: int,
+        draws: int = 1,
     ) -> None:
         self.network, self.process, self.timesteps, self.blocks = network, process, timesteps, blocks
-        self.seed, self.parts = seed, parts
+        self.seed, self.parts, self.draws = seed, parts, draws
 
     @torch.no_grad()
     def batches(self, images: Tensor) -> Iterator[FeatureMaps]:
@@ -133,16 +136,29 @@ class DecoderOutputs:
         Raises:
             Diverged: the network's outputs are not finite.
         """
-        noise = generator(self.seed, "feature noise", device=images.device)
-        eps = torch.randn((1, *images.shape[1:]), generator=noise, device=images.device)
+        noises = self._noises(images)
         for batch in images.split(max(1, _batch(images) // self.parts)):
-            x_0, maps = to_unit(batch), []
+            x_0, maps = to_unit(batch), list[Tensor]()
             for t in self.timesteps:
-                steps = torch.full((len(x_0),), t, device=x_0.device)
-                outputs = self.network.features(self.process.q_sample(x_0, steps, eps), steps, self.blocks)
-                maps += [output.float().permute(0, 2, 3, 1).contiguous() for output in outputs.values()]
+                maps += self._outputs(x_0, torch.full((len(x_0),), t, device=x_0.device), noises)
             check_finite(maps, "the network's features are")
-            yield FeatureMaps(maps, images.shape[-1])
+            yield FeatureMaps([m.permute(0, 2, 3, 1).contiguous() for m in maps], images.shape[-1])
+
+    def _noises(self, images: Tensor) -> list[Tensor]:
+        shape = (1, *images.shape[1:])
+        if not self.draws:
+            return [torch.zeros(shape, device=images.device)]
+        purposes: list[list[str | int]] = [["feature noise", *([k] if k else [])] for k in range(self.draws)]
+        generators = [generator(self.seed, *purpose, device=images.device) for purpose in purposes]
+        return [torch.randn(shape, generator=g, device=images.device) for g in generators]
+
+    def _outputs(self, x_0: Tensor, t: Tensor, noises: Sequence[Tensor]) -> list[Tensor]:
+        """The maps of one timestep, each (B, C, h, w), mean over the noises."""
+        first, *rest = (self.network.features(self.process.q_sample(x_0, t, eps), t, self.blocks) for eps in noises)
+        maps = [output.float() for output in first.values()]
+        for outputs in rest:
+            maps = [m + output.float() for m, output in zip(maps, outputs.values(), strict=True)]
+        return [m / len(noises) for m in maps] if rest else maps
 
 
 class InColour:

@@ -57,7 +57,8 @@ def _features(context: Context) -> Features:
     if wanted.noise_levels:
         timesteps = timesteps_at(config.diffusion, wanted.noise_levels)
     process = process.to(context.device)
-    outputs = DecoderOutputs(network, process, timesteps, wanted.blocks, config.seed, context.parts)
+    draws = 0 if wanted.noise == "zero" else wanted.noise_draws
+    outputs = DecoderOutputs(network, process, timesteps, wanted.blocks, config.seed, context.parts, draws)
     return outputs if config.pretrained is None else InColour(outputs, config.pretrained.image_channels)
 
 
@@ -82,7 +83,8 @@ def flops(config: Config, about: About) -> float:
     if segmentation.features == "unet":
         cost, timesteps = network_cost(config, about), len(segmentation.noise_levels or segmentation.timesteps)
         images = segmentation.label_images + segmentation.validation_images + scored
-        maps, features = cost.features_flops * images * timesteps, cost.feature_channels * timesteps
+        draws = 1 if segmentation.noise == "zero" else segmentation.noise_draws
+        maps, features = cost.features_flops * images * timesteps * draws, cost.feature_channels * timesteps
     widths = [features, *segmentation.hidden_channels, len(about.class_names)]
     pixel = 2.0 * segmentation.ensemble_size * sum(map(prod, pairwise(widths)))
     trained = segmentation.epochs * (3 * segmentation.label_images + segmentation.validation_images)
