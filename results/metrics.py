@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,23 @@ METRICS = (
     Metric("fid_digits_extrapolated", lower_is_better=True, digits=1),
     Metric("fid_extrapolated", lower_is_better=True, digits=2),
 )
+
+
+def known(trials: pd.DataFrame) -> tuple[Metric, ...]:
+    """Our metrics, then those of the person's own.
+
+    Args:
+        trials: as `trials.load_trials` gives them.
+    """
+    return (*METRICS, *own_metrics(trials))
+
+
+def own_metrics(trials: pd.DataFrame) -> tuple[Metric, ...]:
+    """The metrics of the person's own."""
+    directions: dict[str, bool] = trials.attrs.get("higher_is_better", {})
+    return tuple(Metric(name, lower_is_better=not higher, digits=3) for name, higher in directions.items())
+
+
 MAIN_METRICS = METRICS[:4]  # what a table that is read shows; table.csv has them all
 REQUESTED_METRICS = METRICS[4:5]  # measured on request only, and then shown too
 FRECHET_METRICS = tuple(metric for metric in METRICS if metric.features)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from results.footnotes import footnotes
 from results.formatting import NOTHING, count, duration, joined, number, one_line
-from results.metrics import MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric
+from results.metrics import MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric, own_metrics
 from results.statistics import TESTABLE_FROM
 from results.summary import variants
 from results.trials import CONTROL, FINISHED
@@ -68,7 +68,7 @@ def study_table(summary: pd.DataFrame, trials: pd.DataFrame) -> StudyTable:
     """
     names = set(summary.loc[summary["n"] > 0, "metric"])
     chosen_by = [m for m in METRICS if m.name == trials.attrs.get("objective")]
-    shown = (*chosen_by, *MAIN_METRICS, *REQUESTED_METRICS)
+    shown = (*chosen_by, *MAIN_METRICS, *REQUESTED_METRICS, *own_metrics(trials))
     metrics = [m for m in shown if m.name in names] or [m for m in METRICS if m.name in names]
     rows = [
         _row(variant, kind, delta, summary, trials[trials["variant"] == variant], metrics)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.metrics import METRICS, Metric
+from results.metrics import Metric, known
 from results.statistics import Comparison, compare, holm, paired_differences, verdict
 from results.trials import BASELINE, CONTROL, FINISHED, PROBE, PUBLISHED, UNTESTED
 
@@ -22,9 +22,9 @@ SUMMARY_COLUMNS = (
 _COSTS = ("parameters", "wall_time_s", "gpu_s")
 
 
-def present_metrics(trials: pd.DataFrame, among: Sequence[Metric] = METRICS) -> tuple[Metric, ...]:
-    """Those of `among` that at least one finished trial has a finite value of, in the order of `among`."""
-    return tuple(metric for metric in among if len(_by_seed(trials, metric)))
+def present_metrics(trials: pd.DataFrame) -> tuple[Metric, ...]:
+    """The metrics that at least one finished trial has a finite value of: ours, then the person's own."""
+    return tuple(metric for metric in known(trials) if len(_by_seed(trials, metric)))
 
 
 def variants(trials: pd.DataFrame) -> pd.DataFrame:

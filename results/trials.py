@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     hand and are left out. Of several runs of one variant and seed (a study whose settings were changed) those that
     the driver tagged `superseded` are left out, then the one that started last counts: two runs of a seed are not
     two seeds. `attrs["gpu_hour_price"]` is what an hour of a GPU costs, 0 where the study does not say;
+    `attrs["higher_is_better"]` has the metrics of the person's own by name, and each one's good direction;
     `attrs["objective"]` is the metric that a search maximises, "" where the study is none.
 
     Args:
@@ -69,6 +71,7 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     metrics = sorted(set(trials.columns) - {*TRIAL_COLUMNS, *published, *settings})
     trials = trials.reindex(columns=[*TRIAL_COLUMNS, *metrics, *published, *settings])
     trials = trials.sort_values(["position", "seed"], kind="stable", ignore_index=True)
+    trials.attrs["higher_is_better"] = json.loads(experiment.tags.get("higher_is_better", "{}"))
     trials.attrs["objective"] = experiment.tags.get("objective", "")
     trials.attrs["gpu_hour_price"] = float(experiment.tags.get("gpu_hour_price", 0.0))
     return trials

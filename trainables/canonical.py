@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from trainables.config import Config, flatten
+from trainables.own_parts import is_reference
 from trainables.sections import Diffusion, Sampling, Section, Segmentation, Training, UNet
 from trainables.training_rates import warmed_up_decay
 
@@ -24,6 +25,7 @@ LATER: Mapping[str, Any] = {
     "pretrained.num_heads_upsample": None,
     "pretrained.use_new_attention_order": False,
     "diffusion.beta_scaling": "none",
+    "diffusion.beta_schedule_args": {},
     "diffusion.beta_min": 1e-4,
     "training.weight_decay": 0.01,
     "training.ema_warmup": True,
@@ -82,6 +84,8 @@ def _unet(config: Config) -> UNet:
 
 
 def _diffusion(diffusion: Diffusion) -> Diffusion:
+    if is_reference(diffusion.beta_schedule):
+        return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling", "beta_min", "beta_max")
     if diffusion.beta_schedule == "cosine":
         return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling")
     unscaled = ["beta_scaling"] if diffusion.timesteps == 1000 else []

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from trainables.own_parts import Args, Named, is_reference
+from trainables.own_parts import Args, Named, is_reference, name_of
 from trainables.sections import Data, Diffusion, Fid, Pretrained, Sampling, Section, Segmentation, Training, UNet
 
 Overrides = Mapping[str, Any]
@@ -87,9 +87,16 @@ def _part_contradictions(config: Config) -> Iterator[str]:
 def _fid_contradictions(config: Config) -> Iterator[str]:
     if config.fid.reference_images == 1:
         yield f"fid.reference_images must be 0, for all, or at least {FEWEST_IMAGES}, but got 1"
-    fewest = FEWEST_IMAGES if config.fid.metrics == ("kid",) else FEWEST_SAMPLES
+    names = [name_of(metric) for metric in config.fid.metrics]
+    if len(set(names)) < len(names) or set(config.fid.own) & TAKEN:
+        yield f"fid.metrics: the functions' names must differ from each other and from ours, but got {names}"
+    fewest = FEWEST_SAMPLES if {"fid", "fid_digits"} & set(config.fid.metrics) else FEWEST_IMAGES
     if config.sampling.samples < fewest:
         yield f"sampling.samples must be at least {fewest} for these fid.metrics, but got {config.sampling.samples}"
+
+
+# Figures of ours, which no metric of a person's own may be called.
+TAKEN = {"fid", "fid_digits", "kid", "miou", "samples", "reference_images", "loss", "uncertainty", "pixel_accuracy"}
 
 
 def _classifier_contradictions(config: Config) -> Iterator[str]:
@@ -200,7 +207,11 @@ PARTS_WITH_ARGS = tuple(name.removesuffix("_args") for name, kind in _fields(Con
 
 def references(config: Config) -> dict[str, str]:
     """The parts of a person's own that the settings name: `{"unet.block": "my_blocks.py:ReluBlock"}`."""
-    return {name: value for name, value in flatten(config).items() if is_reference(value)}
+    found: dict[str, str] = {}
+    for name, value in flatten(config).items():
+        several = enumerate(value) if isinstance(value, tuple) else ()
+        found |= {name: value} if is_reference(value) else {f"{name}[{i}]": v for i, v in several if is_reference(v)}
+    return found
 
 
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:

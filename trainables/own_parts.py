@@ -93,6 +93,11 @@ def is_reference(value: object) -> bool:
     return isinstance(value, str) and REFERENCE.fullmatch(value) is not None
 
 
+def name_of(reference: str) -> str:
+    """The part's own name, without where it is from."""
+    return reference.rpartition(":")[2]
+
+
 def chosen(table: Mapping[str, T], name: str) -> T:
     """The part that a setting names, ours or the person's own.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trainables.own_parts import Args, Named
+from trainables.own_parts import Args, Named, is_reference, name_of
 
 
 class Section(BaseModel):
@@ -93,7 +93,8 @@ class Diffusion(Section):
     """The forward process."""
 
     timesteps: int = Field(default=1000, ge=2)
-    beta_schedule: Literal["linear", "cosine"] = "linear"
+    beta_schedule: Annotated[str, Named(("linear", "cosine"))] = "linear"
+    beta_schedule_args: Args = Args()  # of a schedule of one's own
     beta_start: float = Field(default=1e-4, gt=0, lt=1)  # linear schedule, at 1000 timesteps
     beta_end: float = Field(default=0.02, gt=0, lt=1)  # linear schedule, at 1000 timesteps
     beta_scaling: Literal["by_timesteps", "none"] = "by_timesteps"  # linear schedule: times 1000 / timesteps
@@ -144,8 +145,20 @@ class Sampling(Section):
 class Fid(Section):
     """The Frechet distances to measure."""
 
-    metrics: tuple[Literal["fid_digits", "fid", "kid"], ...] = Field(default=("fid_digits",), min_length=1)
+    metrics: tuple[Annotated[str, Named(("fid_digits", "fid", "kid"))], ...] = Field(
+        default=("fid_digits",), min_length=1
+    )
     reference_images: int = Field(default=0, ge=0)  # of the training images; 0: all of them
+
+    @property
+    def built_in(self) -> tuple[str, ...]:
+        """The metrics of ours."""
+        return tuple(metric for metric in self.metrics if not is_reference(metric))
+
+    @property
+    def own(self) -> dict[str, str]:
+        """The metrics of the person's own: the name of the figure -> the part."""
+        return {name_of(metric): metric for metric in self.metrics if is_reference(metric)}
 
 
 class Segmentation(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from orchestrator.planning.plan import Study
 from orchestrator.tracking.backend import prove_files, reason
 from orchestrator.tracking.runs_table import VIEW, saved_view
 from trainables.canonical import identified
+from trainables.own_parts import load
 from trainables.store import hashed
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ def opened(client: MlflowClient, study: Study, uri: str, artifacts: Path | None)
         where = found.artifact_location
         raise UsageError(f"--tracking-uri: MLflow takes no files at {where} ({reason(error)})") from None
     client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW}", saved_view(study))
+    if own := study.baseline.fid.own:
+        directions = {name: bool(getattr(load(part), "higher_is_better", False)) for name, part in own.items()}
+        client.set_experiment_tag(found.experiment_id, "higher_is_better", json.dumps(directions))
     if study.objective:
         client.set_experiment_tag(found.experiment_id, "objective", study.objective)
     return str(found.experiment_id)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.own_parts import PartError, load, made
 from trainables.sections import Diffusion
 
 Array = NDArray[np.float64]
@@ -23,8 +24,13 @@ REFERENCE_TIMESTEPS = 1000  # that the linear schedule's ends are given for
 
 
 def betas(diffusion: Diffusion) -> Array:
-    """The variances that `diffusion` asks for, (T,) in (0, 1)."""
-    return SCHEDULES[diffusion.beta_schedule](diffusion)
+    """The variances that `diffusion` asks for, (T,) in (0, 1).
+
+    Raises:
+        PartError: a schedule of the person's own that gives something else.
+    """
+    name = diffusion.beta_schedule
+    return SCHEDULES[name](diffusion) if name in SCHEDULES else _own(diffusion)
 
 
 def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Array:
@@ -57,6 +63,17 @@ def _linear(diffusion: Diffusion) -> Array:
 
 def _cosine(diffusion: Diffusion) -> Array:
     return cosine_betas(diffusion.timesteps, diffusion.beta_min, diffusion.beta_max)
+
+
+def _own(diffusion: Diffusion) -> Array:
+    """Of a function of the person's own: (timesteps, **args) -> betas."""
+    name, T = diffusion.beta_schedule, diffusion.timesteps
+    given = made(name, lambda: load(name)(T, **diffusion.beta_schedule_args))
+    found: Array = made(name, lambda: np.asarray(given, dtype=np.float64))
+    if found.shape != (T,) or not ((found > 0) & (found < 1)).all():
+        got = f"shape {found.shape}" if found.shape != (T,) else f"{found.min():g} to {found.max():g}"
+        raise PartError(f"{name}: must give {T} betas above 0 and below 1, but gives {got}")
+    return found
 
 
 SCHEDULES: dict[str, Callable[[Diffusion], Array]] = {"linear": _linear, "cosine": _cosine}

@@ -16,6 +16,8 @@ from torch import Tensor
 from trainables.evaluation import digits_classifier, inception
 from trainables.evaluation.frechet import Moments, extrapolated, frechet_distance, kid, moments
 from trainables.images import to_unit
+from trainables.own_parts import PartError, load
+from trainables.randomness import derived_seed
 
 BATCH = 500  # images in one round
 EXTRAPOLATED = "_extrapolated"
@@ -112,6 +114,30 @@ def distances(
     return found
 
 
+def own_metrics(metrics: Mapping[str, str], samples: Tensor, real: Tensor, seed: int, repeat: int) -> dict[str, float]:
+    """The metrics of the person's own of one sample set: each a function of (samples, real).
+
+    Args:
+        metrics: the figure's name -> the part.
+        samples: uint8 (N, C, H, W).
+        real: the reference's images, uint8 (M, C, H, W).
+        seed: of the trial; with the metric and the repeat it seeds torch's global generator.
+
+    Raises:
+        PartError: one that gives no number.
+    """
+    found: dict[str, float] = {}
+    for name, reference in metrics.items():
+        with torch.random.fork_rng(devices=[samples.device] if samples.is_cuda else []):
+            torch.manual_seed(derived_seed(seed, "metric", name, repeat))
+            value = load(reference)(samples, real)
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise PartError(f"{reference}: must give a number, but gives {type(value).__name__}") from None
+    return found
+
+
 def averaged(repeats: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The metrics of a model, means over its sample sets, and the spread of each as `<metric>_repeats_sd`.
 
@@ -123,7 +149,8 @@ def averaged(repeats: Sequence[Mapping[str, float]]) -> dict[str, float]:
     means = {name: max(0.0, v) if name.endswith(EXTRAPOLATED) else v for name, v in means.items()}
     if len(repeats) < 2:
         return means
-    measured = [name for name in values if name in NETWORKS]
+    derived = ("_half", EXTRAPOLATED)
+    measured = [name for name in values if not (name.endswith(derived) and name.rpartition("_")[0] in NETWORKS)]
     return means | {f"{name}_repeats_sd": float(np.std(values[name], ddof=1)) for name in measured}
 
 

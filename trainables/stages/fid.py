@@ -34,18 +34,20 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
     import numpy as np
     import torch
 
-    from trainables.evaluation.fid import Reference, averaged, distances, extracted, extractors
+    from trainables.evaluation.fid import Reference, averaged, distances, extracted, extractors, own_metrics
     from trainables.progress import counted
 
     config, repeats = context.config, list[dict[str, float]]()
     sets = torch.from_numpy(np.load(context.artefacts[samples.NAME] / samples.SAMPLES))
     real = Reference.load(context.artefacts[reference.NAME].folder)
-    networks = extractors(config.fid.metrics, context.device)
+    networks, chosen = extractors(config.fid.built_in, context.device), reference.images(context)
     for repeat, images in enumerate(sets):
         done, total = repeat * len(images), sets.shape[0] * sets.shape[1]
         features = yield from counted(extracted(networks, images.to(context.device)), done, total)
-        repeats.append(distances(config.fid.metrics, features, real, config.seed))
-    counts = {"samples": float(sets.shape[1]), "reference_images": float(real.images)}
+        found = distances(config.fid.built_in, features, real, config.seed)
+        own = own_metrics(config.fid.own, images.to(context.device), chosen.to(context.device), config.seed, repeat)
+        repeats.append(found | own)
+    counts = {"samples": float(sets.shape[1]), "reference_images": float(len(chosen))}
 
     def write(folder: Path) -> None:
         write_json(folder / METRICS, averaged(repeats) | counts)
@@ -61,4 +63,4 @@ def flops(config: Config, about: About) -> float:
 
 def metrics(config: Config) -> tuple[str, ...]:
     """Those that are asked for."""
-    return config.fid.metrics
+    return (*config.fid.built_in, *config.fid.own)

@@ -9,6 +9,8 @@ from trainables.config import Config
 from trainables.data import About
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from trainables.checkpoints import Checkpoints
     from trainables.progress import Making
     from trainables.stages.stage import Context
@@ -25,24 +27,31 @@ def needs(config: Config) -> tuple[str, ...]:
 def determined_by(config: Config, about: About, keys: Mapping[str, str]) -> list[object]:
     """The images, how many of them, and the metrics whose networks look at them; not the seed."""
     data = [config.data, about.fingerprint]
-    return [data, sorted(config.fid.metrics), config.fid.reference_images]
+    return [data, sorted(config.fid.built_in), config.fid.reference_images]
 
 
 def make(context: Context, checkpoints: Checkpoints) -> Making:
     """Progress by images; returns what writes the moments of their features."""
-    import torch
-
     from trainables.evaluation.fid import Reference, extracted, extractors
     from trainables.progress import counted
+
+    metrics, chosen = context.config.fid.built_in, images(context)
+    networks = extractors(metrics, context.device)
+    features = yield from counted(extracted(networks, chosen.to(context.device)), 0, len(chosen))
+    return Reference.of(features, metrics).save
+
+
+def images(context: Context) -> Tensor:
+    """The training images that samples are compared with, uint8 (N, C, H, W)."""
+    import torch
+
     from trainables.randomness import generator
 
-    config, images = context.config.fid, context.data.train
-    if 0 < config.reference_images < len(images):
-        chosen = torch.randperm(len(images), generator=generator(0, "reference"))
-        images = images[chosen[: config.reference_images]]
-    networks = extractors(config.metrics, context.device)
-    features = yield from counted(extracted(networks, images.to(context.device)), 0, len(images))
-    return Reference.of(features, config.metrics).save
+    wanted, train = context.config.fid.reference_images, context.data.train
+    if not 0 < wanted < len(train):
+        return train
+    chosen = torch.randperm(len(train), generator=generator(0, "reference"))
+    return train[chosen[:wanted]]
 
 
 def inception_flops(config: Config) -> float:
@@ -52,8 +61,7 @@ def inception_flops(config: Config) -> float:
 
 def flops(config: Config, about: About) -> float:
     """Each image once on the metrics' networks."""
-    images = min(config.fid.reference_images or about.train_images, about.train_images)
-    return inception_flops(config) * images
+    return inception_flops(config) * min(config.fid.reference_images or about.train_images, about.train_images)
 
 
 def metrics(config: Config) -> tuple[str, ...]:
