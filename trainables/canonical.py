@@ -22,8 +22,14 @@ LATER: Mapping[str, Any] = {
     "pretrained.use_new_attention_order": False,
     "diffusion.beta_scaling": "none",
     "diffusion.beta_min": 1e-4,
+    "diffusion.prediction": "eps",
     "training.weight_decay": 0.01,
     "training.ema_warmup": True,
+    "training.loss": "mse",
+    "training.loss_weighting": "uniform",
+    "training.min_snr_gamma": 5.0,
+    "training.p2_gamma": 1.0,
+    "training.p2_k": 1.0,
     "segmentation.noise_levels": (),
 }
 
@@ -35,7 +41,7 @@ def canonical(config: Config) -> Config:
     return config.model_copy(
         update={
             "unet": _unet(config.unet),
-            "diffusion": _diffusion(config.diffusion),
+            "diffusion": _diffusion(config.diffusion, config.pretrained is not None),
             "training": _training(config.training),
             "sampling": _sampling(config.sampling),
             "segmentation": _segmentation(config.segmentation),
@@ -73,7 +79,9 @@ def _unet(unet: UNet) -> UNet:
     return _neutral(unet, *unused, *([] if unet.attention_resolutions else ["attention_heads"]))
 
 
-def _diffusion(diffusion: Diffusion) -> Diffusion:
+def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:
+    if pretrained:  # its features are all that is asked for, and no prediction
+        diffusion = _neutral(diffusion, "prediction")
     if diffusion.beta_schedule == "cosine":
         return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling")
     unscaled = ["beta_scaling"] if diffusion.timesteps == 1000 else []
@@ -83,6 +91,12 @@ def _diffusion(diffusion: Diffusion) -> Diffusion:
 def _training(training: Training) -> Training:
     if not training.train_steps:
         return _neutral(training, *(name for name in Training.model_fields if name != "train_steps"))
+    weighting = training.loss_weighting
+    unused = [
+        *([] if weighting == "min_snr" else ["min_snr_gamma"]),
+        *([] if weighting == "p2" else ["p2_gamma", "p2_k"]),
+    ]
+    training = _neutral(training, *unused)
     most = warmed_up_decay(training.train_steps - 1)
     if training.ema_warmup and training.ema_decay >= most:  # it is never reached
         return training.model_copy(update={"ema_decay": max(most, Training.model_fields["ema_decay"].default)})

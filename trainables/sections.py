@@ -32,7 +32,7 @@ class Data(Section):
 
 
 class UNet(Section):
-    """The network that predicts the noise."""
+    """The network."""
 
     base_channels: int = Field(default=64, ge=8, multiple_of=8)
     channel_mults: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8), min_length=1)
@@ -86,7 +86,7 @@ class Pretrained(Section):
 
 
 class Diffusion(Section):
-    """The forward process."""
+    """The forward process, and what is predicted of it."""
 
     timesteps: int = Field(default=1000, ge=2)
     beta_schedule: Literal["linear", "cosine"] = "linear"
@@ -95,6 +95,7 @@ class Diffusion(Section):
     beta_scaling: Literal["by_timesteps", "none"] = "by_timesteps"  # linear schedule: times 1000 / timesteps
     beta_min: float = Field(default=0.0, ge=0, lt=1)  # cosine schedule's lower clip; the ablation study's is 1e-4
     beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine schedule's upper clip
+    prediction: Literal["eps", "x_0", "v"] = "eps"  # what the network puts out
 
     @model_validator(mode="after")
     def _rises(self) -> Diffusion:
@@ -124,6 +125,11 @@ class Training(Section):
     ema_warmup: bool = True  # at most (1 + step) / (10 + step): a short memory while the weights still move fast
     grad_clip: float = Field(default=1.0, gt=0)  # norm
     precision: Literal["fp32", "bf16"] = "fp32"
+    loss: Literal["mse", "l1", "huber"] = "mse"  # of what the network predicts
+    loss_weighting: Literal["uniform", "min_snr", "p2"] = "uniform"  # of the timesteps
+    min_snr_gamma: float = Field(default=5.0, gt=0)  # the SNR that min_snr's weights are cut at
+    p2_gamma: float = Field(default=1.0, gt=0)  # p2's exponent
+    p2_k: float = Field(default=1.0, gt=0)  # added to the SNR in p2
 
 
 class Sampling(Section):

@@ -1,4 +1,4 @@
-"""Training of the DDPM: AdamW on the noise's squared error, with an exponential moving average of the weights."""
+"""Training of the DDPM: AdamW on the objective, with an exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainables.checkpoints import Checkpoints, State, on_cpu
 from trainables.config import Config
+from trainables.diffusion.objective import Objective
 from trainables.diffusion.process import Process
 from trainables.finite import Diverged, check_weights
 from trainables.images import to_unit
@@ -49,6 +50,7 @@ class Trainer:
         self.model = build(config, images.shape[1], self.device)
         self.ema = build(config, images.shape[1], self.device).requires_grad_(False).eval()
         self.process = Process(config.diffusion).to(self.device)
+        self.objective = Objective(self.process, config.training)
         fused = self.device.type in ("cpu", "cuda")
         rate, decay = self.training.learning_rate, self.training.weight_decay
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=decay, fused=fused)
@@ -139,7 +141,7 @@ class Trainer:
         parts = zip(*(part.tensor_split(micro_batches) for part in (x_0, t, eps)), strict=True)
         for x_0_part, t_part, eps_part in parts:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.training.precision == "bf16"):
-                loss = self.process.loss(self.model, x_0_part, t_part, eps_part)
+                loss = self.objective.loss(self.model, x_0_part, t_part, eps_part)
             loss = loss * (len(t_part) / len(t))
             loss.backward()
             total += loss.detach()

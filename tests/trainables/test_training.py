@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from search_spaces.presets import quick
 from trainables import data
 from trainables.config import Config, apply
-from trainables.diffusion.process import Process
+from trainables.diffusion.objective import Objective
 from trainables.images import to_uint8
 from trainables.sections import Training
 from trainables.training import Diverged, Trainer, build, ema_decay, learning_rate
@@ -50,13 +50,13 @@ def _trained(config: Config, images: Tensor | None = None) -> Trainer:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """The batches that every training of the test is shown."""
     batches: list[Batch] = []
-    original = Process.loss
+    original = Objective.loss
 
-    def spied(self: Process, model: Any, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def spied(self: Objective, model: Any, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         batches.append((x_0, t, eps))
         return original(self, model, x_0, t, eps)
 
-    monkeypatch.setattr(Process, "loss", spied)
+    monkeypatch.setattr(Objective, "loss", spied)
     return batches
 
 
@@ -95,6 +95,8 @@ def test_same_seed_gives_the_same_weights_to_the_last_bit(dropout: float) -> Non
         {"diffusion__beta_schedule": "cosine"},
         {"training__learning_rate": 1e-5},
         {"unet__dropout": 0.5},
+        {"diffusion__prediction": "v"},
+        {"training__loss_weighting": "min_snr"},
     ],
     ids=str,
 )

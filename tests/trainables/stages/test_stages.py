@@ -43,6 +43,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "diffusion.beta_scaling": ("none", set()),  # at 1000 timesteps
     "diffusion.beta_min": (1e-3, set()),  # no cosine schedule
     "diffusion.beta_max": (0.99, ALL),
+    "diffusion.prediction": ("v", ALL),
     "training.train_steps": (7, ALL),
     "training.batch_size": (7, ALL),
     "training.learning_rate": (7e-4, ALL),
@@ -53,6 +54,11 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "training.ema_warmup": (False, ALL),
     "training.grad_clip": (0.7, ALL),
     "training.precision": ("bf16", ALL),
+    "training.loss": ("huber", ALL),
+    "training.loss_weighting": ("min_snr", ALL),
+    "training.min_snr_gamma": (4.0, set()),  # uniform weights
+    "training.p2_gamma": (0.5, set()),
+    "training.p2_k": (0.5, set()),
     "sampling.source": ("held_out", FROM_SAMPLES),
     "sampling.sampler": ("ddim", FROM_SAMPLES),
     "sampling.sampling_steps": (7, FROM_SAMPLES),
