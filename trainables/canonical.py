@@ -22,6 +22,7 @@ LATER: Mapping[str, Any] = {
     "pretrained.use_new_attention_order": False,
     "diffusion.beta_scaling": "none",
     "diffusion.beta_min": 1e-4,
+    "diffusion.zero_terminal_snr": False,
     "diffusion.prediction": "eps",
     "training.weight_decay": 0.01,
     "training.ema_warmup": True,
@@ -82,7 +83,7 @@ def _unet(unet: UNet) -> UNet:
 def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:
     if pretrained:  # its features are all that is asked for, and no prediction
         diffusion = _neutral(diffusion, "prediction")
-    if diffusion.beta_schedule == "cosine":
+    if diffusion.beta_schedule in ("cosine", "sigmoid"):
         return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling")
     unscaled = ["beta_scaling"] if diffusion.timesteps == 1000 else []
     return _neutral(diffusion, "beta_min", "beta_max", *unscaled)

@@ -49,6 +49,8 @@ class Config(Section):
 def _contradictions(config: Config) -> Iterator[str]:
     """What is wrong with settings that are right one by one: each names the setting and what is allowed."""
     yield from _unet_contradictions(config) if config.pretrained is None else _pretrained_contradictions(config)
+    if config.pretrained is None and config.diffusion.zero_terminal_snr:
+        yield from _zero_snr_contradictions(config)
     last = config.diffusion.timesteps - 1
     for t in config.segmentation.timesteps:
         if t > last and not config.segmentation.noise_levels:
@@ -65,6 +67,19 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield (
             f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "
             f"but got {config.sampling.sampling_steps}"
+        )
+
+
+def _zero_snr_contradictions(config: Config) -> Iterator[str]:
+    if config.diffusion.prediction == "eps":
+        yield (
+            "diffusion.prediction must be v or x_0 with zero_terminal_snr, as eps tells nothing of an image of which "
+            "nothing is left, but got eps"
+        )
+    if config.training.loss_weighting != "uniform":
+        yield (
+            "training.loss_weighting must be uniform with diffusion.zero_terminal_snr, as the others weigh the last "
+            f"timestep with 0, but got {config.training.loss_weighting}"
         )
 
 

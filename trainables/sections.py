@@ -89,12 +89,13 @@ class Diffusion(Section):
     """The forward process, and what is predicted of it."""
 
     timesteps: int = Field(default=1000, ge=2)
-    beta_schedule: Literal["linear", "cosine"] = "linear"
+    beta_schedule: Literal["linear", "cosine", "sigmoid"] = "linear"
     beta_start: float = Field(default=1e-4, gt=0, lt=1)  # linear schedule, at 1000 timesteps
     beta_end: float = Field(default=0.02, gt=0, lt=1)  # linear schedule, at 1000 timesteps
     beta_scaling: Literal["by_timesteps", "none"] = "by_timesteps"  # linear schedule: times 1000 / timesteps
-    beta_min: float = Field(default=0.0, ge=0, lt=1)  # cosine schedule's lower clip; the ablation study's is 1e-4
-    beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine schedule's upper clip
+    beta_min: float = Field(default=0.0, ge=0, lt=1)  # cosine and sigmoid: the lower clip; the ablation study's is 1e-4
+    beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine and sigmoid: the upper clip
+    zero_terminal_snr: bool = False  # rescales the schedule, so that nothing is left of the image at its end
     prediction: Literal["eps", "x_0", "v"] = "eps"  # what the network puts out
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from trainables.training_rates import ema_decay
 
 ABOUT = About(1, ("a", "b"), 1097, 200, 500, "fingerprint")
 COSINE = {"diffusion.beta_schedule": "cosine"}
+SIGMOID = {"diffusion.beta_schedule": "sigmoid"}
 MIN_SNR, P2 = ({"training.loss_weighting": name} for name in ("min_snr", "p2"))
 
 
@@ -25,6 +26,7 @@ MIN_SNR, P2 = ({"training.loss_weighting": name} for name in ("min_snr", "p2"))
         ({}, {"diffusion.beta_scaling": "none"}),
         (COSINE, {"diffusion.beta_start": 1e-3, "diffusion.beta_end": 0.5}),
         (COSINE | {"diffusion.timesteps": 300}, {"diffusion.beta_scaling": "none"}),
+        (SIGMOID, {"diffusion.beta_start": 1e-3, "diffusion.beta_end": 0.5}),
         ({}, {"unet.convnext_expansion": 4}),
         ({"unet.attention_resolutions": ()}, {"unet.attention_heads": 1}),
         ({"training.train_steps": 0}, {"training.learning_rate": 0.1, "training.ema_warmup": False}),
@@ -53,6 +55,9 @@ def test_configs_that_differ_in_what_cannot_act_are_twins(given: Overrides, chan
         (COSINE, {"diffusion.beta_min": 1e-3}),
         (COSINE, {"diffusion.beta_min": 1e-4}),
         (COSINE, {"diffusion.beta_max": 0.9}),
+        (SIGMOID, {"diffusion.beta_min": 1e-3}),
+        (SIGMOID, {"diffusion.beta_max": 0.9}),
+        ({}, {"diffusion.zero_terminal_snr": True, "diffusion.prediction": "v"}),
         ({"diffusion.timesteps": 300}, {"diffusion.beta_scaling": "none"}),
         ({"unet.block": "convnext"}, {"unet.convnext_expansion": 4}),
         ({}, {"unet.attention_heads": 1}),

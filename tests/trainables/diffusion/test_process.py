@@ -13,7 +13,7 @@ from trainables.diffusion.predictions import PREDICTIONS
 from trainables.diffusion.process import Process
 from trainables.sections import Diffusion
 
-SCHEDULES = ["linear", "cosine"]
+SCHEDULES = ["linear", "cosine", "sigmoid"]
 
 
 def _draws(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:

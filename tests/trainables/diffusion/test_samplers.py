@@ -91,6 +91,25 @@ def test_ddpm_trajectory_is_that_of_diffusers(schedule: str, prediction: str, th
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize(("prediction", "their_name"), [("x_0", "sample"), ("v", "v_prediction")])
+def test_trajectory_from_no_signal_is_that_of_diffusers(sampler: str, prediction: str, their_name: str) -> None:
+    usual = Diffusion(timesteps=100, beta_end=0.1, beta_scaling="none", prediction=prediction)
+    process = Process(usual.model_copy(update={"zero_terminal_snr": True}))
+    scheduler = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}[sampler]
+    theirs = scheduler(
+        100, trained_betas=Process(usual).betas.float().numpy(), rescale_betas_zero_snr=True, clip_sample=True,
+        prediction_type=their_name,
+    )  # fmt: skip
+    theirs.set_timesteps(100)
+    more = {"ddim": {"use_clipped_model_output": True}, "ddpm": {"generator": torch.Generator().manual_seed(1)}}
+    x_t = _noise()
+    for t, (s, x_s) in zip(range(99, -1, -1), _trajectory(process, sampler, 100, seed=1), strict=True):
+        x_t = theirs.step(Fake()(x_t, torch.full((3,), t)), t, x_t, **more[sampler]).prev_sample
+        assert s == t - 1
+        assert_close(x_s, x_t, rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 @pytest.mark.parametrize("steps", [1, 2, 7, 50, 1000])
 def test_perfect_denoiser_of_a_point_mass_returns_the_point(sampler: str, steps: int) -> None:
     process = Process(Diffusion())

@@ -43,6 +43,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "diffusion.beta_scaling": ("none", set()),  # at 1000 timesteps
     "diffusion.beta_min": (1e-3, set()),  # no cosine schedule
     "diffusion.beta_max": (0.99, ALL),
+    "diffusion.zero_terminal_snr": (True, ALL),
     "diffusion.prediction": ("v", ALL),
     "training.train_steps": (7, ALL),
     "training.batch_size": (7, ALL),
@@ -82,7 +83,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "segmentation.learning_rate": (7e-4, {"segmentation"}),
     "segmentation.miou_rules": (("reference",), {"segmentation"}),
 }
-OTHERWISE = {"data.dataset"}  # another one would change much else
+OTHERWISE = {"data.dataset", "diffusion.zero_terminal_snr"}  # another one would ask for other changes too
 
 
 def _changed(name: str, value: Any) -> Config:
