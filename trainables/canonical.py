@@ -20,6 +20,8 @@ LATER: Mapping[str, Any] = {
     "pretrained.num_heads": None,
     "pretrained.num_heads_upsample": None,
     "pretrained.use_new_attention_order": False,
+    "unet.qk_norm": False,
+    "unet.skip_scaling": 1.0,
     "diffusion.beta_scaling": "none",
     "diffusion.beta_min": 1e-4,
     "diffusion.zero_terminal_snr": False,
@@ -31,6 +33,7 @@ LATER: Mapping[str, Any] = {
     "training.min_snr_gamma": 5.0,
     "training.p2_gamma": 1.0,
     "training.p2_k": 1.0,
+    "training.flips": False,
     "segmentation.noise_levels": (),
 }
 
@@ -77,7 +80,7 @@ def identified(config: Config) -> dict[str, Any]:
 
 def _unet(unet: UNet) -> UNet:
     unused = [] if unet.block == "convnext" else ["convnext_expansion"]
-    return _neutral(unet, *unused, *([] if unet.attention_resolutions else ["attention_heads"]))
+    return _neutral(unet, *unused, *([] if unet.attention_resolutions else ["attention_heads", "qk_norm"]))
 
 
 def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:

@@ -121,14 +121,16 @@ def _unet_contradictions(config: Config) -> Iterator[str]:
     for channels in widths:
         if channels % unet.norm_groups:
             yield f"unet.norm_groups must divide each of {widths}, but got {unet.norm_groups}"
-    resolutions = [size // 2**level for level in range(unet.levels)]
+    resolutions, heads = [size // 2**level for level in range(unet.levels)], unet.attention_heads
     for resolution in unet.attention_resolutions:
         if resolution not in resolutions:
             yield f"unet.attention_resolutions must be among {resolutions}, but got {resolution}"
-        elif unet.level_channels[resolutions.index(resolution)] % unet.attention_heads:
-            channels = unet.level_channels[resolutions.index(resolution)]
-            heads = unet.attention_heads
+            continue
+        channels = unet.level_channels[resolutions.index(resolution)]
+        if channels % heads:
             yield f"unet.attention_heads must divide {channels}, the channels at {resolution}, but got {heads}"
+        if unet.qk_norm and channels == heads:
+            yield f"unet.attention_heads must leave a head two channels or more with qk_norm, but got {heads}"
     for block in config.segmentation.blocks:
         if block not in unet.up_blocks:
             yield f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, but got {block}"

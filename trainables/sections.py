@@ -44,6 +44,8 @@ class UNet(Section):
     attention_heads: int = Field(default=4, ge=1)
     convnext_expansion: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    qk_norm: bool = False  # attention's queries and keys are normalised
+    skip_scaling: float = Field(default=1.0, gt=0)  # factor of the skips into the up blocks
 
     @property
     def levels(self) -> int:
@@ -131,6 +133,7 @@ class Training(Section):
     min_snr_gamma: float = Field(default=5.0, gt=0)  # the SNR that min_snr's weights are cut at
     p2_gamma: float = Field(default=1.0, gt=0)  # p2's exponent
     p2_k: float = Field(default=1.0, gt=0)  # added to the SNR in p2
+    flips: bool = False  # each image mirrored left to right, or not, at every step anew
 
 
 class Sampling(Section):

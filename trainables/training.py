@@ -152,10 +152,16 @@ class Trainer:
         size = self.training.batch_size
         first = self.step * size
         rows = torch.cat([self._order(epoch)[a:b] for epoch, a, b in _spans(first, size, len(self.images))])
-        x_0 = to_unit(self.images[rows.to(self.device)])
+        x_0 = self._flipped(to_unit(self.images[rows.to(self.device)]))
         t = torch.randint(self.process.timesteps, (size,), generator=self.noise, device=self.device)
         eps = torch.randn(x_0.shape, generator=self.noise, device=self.device)
         return x_0, t, eps.contiguous(memory_format=torch.channels_last)
+
+    def _flipped(self, x_0: Tensor) -> Tensor:
+        if not self.training.flips:
+            return x_0
+        coins = torch.rand(len(x_0), 1, 1, 1, generator=generator(self.config.seed, "flips", self.step))
+        return torch.where(coins.to(self.device) < 0.5, x_0.flip(-1), x_0)
 
     def _order(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.images), generator=generator(self.config.seed, "order", epoch))

@@ -48,6 +48,11 @@ REFUSED = [
     ({"unet.norm_groups": 3}, ["unet.norm_groups", "[16, 16, 32, 32]", "3"]),
     ({"unet.attention_resolutions": (8, 5)}, ["unet.attention_resolutions", "[16, 8, 4]", "5"]),
     ({"unet.attention_heads": 3}, ["unet.attention_heads", "divide", "32", "3"]),
+    ({"unet.skip_scaling": 0.0}, ["unet.skip_scaling", "greater than 0", "0.0"]),
+    (
+        {"unet.qk_norm": True, "unet.attention_heads": 32},
+        ["unet.attention_heads", "two channels or more with qk_norm", "32"],
+    ),
     ({"segmentation.timesteps": (50, 1000)}, ["segmentation.timesteps", "at most 999", "1000"]),
     ({"diffusion.timesteps": 150}, ["segmentation.timesteps", "at most 149", "150"]),
     ({"segmentation.blocks": (7, 8)}, ["segmentation.blocks", "[5, 6, 7]", "8"]),

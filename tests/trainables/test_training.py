@@ -135,6 +135,23 @@ def test_timesteps_are_uniform_and_the_noise_is_standard(seen: list[Batch]) -> N
     assert float(eps.var()) == pytest.approx(1, abs=5 * math.sqrt(2 / eps.numel()))
 
 
+def test_flips_mirror_half_of_the_images_left_to_right_and_change_nothing_else(seen: list[Batch]) -> None:
+    images = torch.arange(16, dtype=torch.uint8).expand(10, 1, 16, 16).contiguous()
+    settings = {"training__batch_size": 40, "training__train_steps": 3}
+    _trained(_config(**settings), images)
+    _trained(_config(**settings, training__flips=True), images)
+    flipped = 0
+    for (plain, t, eps), (other, t_too, eps_too) in zip(seen[:3], seen[3:], strict=True):
+        assert torch.equal(t, t_too)
+        assert torch.equal(eps, eps_too)
+        mirrored = (other == plain.flip(-1)).flatten(1).all(1)
+        assert (mirrored ^ (other == plain).flatten(1).all(1)).all()
+        flipped += int(mirrored.sum())
+    assert flipped == pytest.approx(60, abs=5 * 30**0.5)
+    masks = [(other[:, 0, 0, 0] > -0.95).tolist() for other, _, _ in seen[3:]]
+    assert masks[0] != masks[1] != masks[2]  # every step throws its own coins
+
+
 @pytest.mark.parametrize(
     ("step", "factor"),
     [(0, 0.25), (1, 0.5), (3, 1.0), (4, 1.0), (6, 0.55 + 0.45 / math.sqrt(2)), (8, 0.55), (12, 0.1)],
@@ -247,10 +264,10 @@ def test_absurd_learning_rate_diverges_at_the_step_that_it_names(seen: list[Batc
     assert [math.isfinite(loss) for loss in losses] == [True] * (step - 1) + [False]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("settings", [{}, {"unet__dropout": 0.5}, {"training__flips": True}], ids=str)
 @pytest.mark.parametrize("steps", [1, 3])
-def test_trainer_that_takes_over_ends_with_the_same_weights_to_the_last_bit(steps: int, dropout: float) -> None:
-    config = _config(unet__dropout=dropout)
+def test_trainer_that_takes_over_ends_with_the_same_weights_to_the_last_bit(steps: int, settings: dict) -> None:
+    config = _config(**settings)
     whole, first = _trained(config), Trainer(config, _images())
     running = first.run()
     while first.step < steps:

@@ -35,6 +35,8 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "unet.attention_heads": (2, ALL),
     "unet.convnext_expansion": (4, ALL),
     "unet.dropout": (0.1, ALL),
+    "unet.qk_norm": (True, ALL),
+    "unet.skip_scaling": (0.7, ALL),
     "pretrained": (None, set()),  # tested below: with one there is no DDPM of our own
     "diffusion.timesteps": (2000, ALL),
     "diffusion.beta_schedule": ("cosine", ALL),
@@ -60,6 +62,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "training.min_snr_gamma": (4.0, set()),  # uniform weights
     "training.p2_gamma": (0.5, set()),
     "training.p2_k": (0.5, set()),
+    "training.flips": (True, ALL),
     "sampling.source": ("held_out", FROM_SAMPLES),
     "sampling.sampler": ("ddim", FROM_SAMPLES),
     "sampling.sampling_steps": (7, FROM_SAMPLES),
