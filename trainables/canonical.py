@@ -24,11 +24,21 @@ LATER: Mapping[str, Any] = {
     "pretrained.num_heads": None,
     "pretrained.num_heads_upsample": None,
     "pretrained.use_new_attention_order": False,
+    "unet.qk_norm": False,
+    "unet.skip_scaling": 1.0,
     "diffusion.beta_scaling": "none",
     "diffusion.beta_schedule_args": {},
     "diffusion.beta_min": 1e-4,
+    "diffusion.zero_terminal_snr": False,
+    "diffusion.prediction": "eps",
     "training.weight_decay": 0.01,
     "training.ema_warmup": True,
+    "training.loss": "mse",
+    "training.loss_weighting": "uniform",
+    "training.min_snr_gamma": 5.0,
+    "training.p2_gamma": 1.0,
+    "training.p2_k": 1.0,
+    "training.flips": False,
     "segmentation.noise_levels": (),
     "segmentation.noise": "drawn",
     "segmentation.noise_draws": 1,
@@ -42,7 +52,7 @@ def canonical(config: Config) -> Config:
     return config.model_copy(
         update={
             "unet": _unet(config),
-            "diffusion": _diffusion(config.diffusion),
+            "diffusion": _diffusion(config.diffusion, config.pretrained is not None),
             "training": _training(config.training),
             "sampling": _sampling(config.sampling),
             "segmentation": _segmentation(config.segmentation),
@@ -80,13 +90,15 @@ def _unet(config: Config) -> UNet:
     if config.network != "unet":
         return UNet()
     unused = ["convnext_expansion"] if unet.block == "resnet" else []  # a block of one's own may read it
-    return _neutral(unet, *unused, *([] if unet.attention_resolutions else ["attention_heads"]))
+    return _neutral(unet, *unused, *([] if unet.attention_resolutions else ["attention_heads", "qk_norm"]))
 
 
-def _diffusion(diffusion: Diffusion) -> Diffusion:
+def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:
+    if pretrained:  # its features are all that is asked for, and no prediction
+        diffusion = _neutral(diffusion, "prediction")
     if is_reference(diffusion.beta_schedule):
         return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling", "beta_min", "beta_max")
-    if diffusion.beta_schedule == "cosine":
+    if diffusion.beta_schedule in ("cosine", "sigmoid"):
         return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling")
     unscaled = ["beta_scaling"] if diffusion.timesteps == 1000 else []
     return _neutral(diffusion, "beta_min", "beta_max", *unscaled)
@@ -95,6 +107,12 @@ def _diffusion(diffusion: Diffusion) -> Diffusion:
 def _training(training: Training) -> Training:
     if not training.train_steps:
         return _neutral(training, *(name for name in Training.model_fields if name != "train_steps"))
+    weighting = training.loss_weighting
+    unused = [
+        *([] if weighting == "min_snr" else ["min_snr_gamma"]),
+        *([] if weighting == "p2" else ["p2_gamma", "p2_k"]),
+    ]
+    training = _neutral(training, *unused)
     most = warmed_up_decay(training.train_steps - 1)
     if training.ema_warmup and training.ema_decay >= most:  # it is never reached
         return training.model_copy(update={"ema_decay": max(most, Training.model_fields["ema_decay"].default)})

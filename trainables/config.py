@@ -58,6 +58,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield from _unet_contradictions(config)
     else:
         yield from _network_contradictions(config)
+    if config.pretrained is None and config.diffusion.zero_terminal_snr:
+        yield from _zero_snr_contradictions(config)
     last = config.diffusion.timesteps - 1
     for t in config.segmentation.timesteps:
         if t > last and not config.segmentation.noise_levels:
@@ -82,6 +84,19 @@ def _part_contradictions(config: Config) -> Iterator[str]:
         part, args = attrgetter(name)(config), attrgetter(f"{name}_args")(config)
         if args and not is_reference(part):
             yield f"{name}_args count only with a part of your own, but {name} is {part} and they are {dict(args)}"
+
+
+def _zero_snr_contradictions(config: Config) -> Iterator[str]:
+    if config.diffusion.prediction == "eps":
+        yield (
+            "diffusion.prediction must be v or x_0 with zero_terminal_snr, as eps tells nothing of an image of which "
+            "nothing is left, but got eps"
+        )
+    if config.training.loss_weighting != "uniform":
+        yield (
+            "training.loss_weighting must be uniform with diffusion.zero_terminal_snr, as the others weigh the last "
+            f"timestep with 0, but got {config.training.loss_weighting}"
+        )
 
 
 def _fid_contradictions(config: Config) -> Iterator[str]:
@@ -129,14 +144,16 @@ def _unet_contradictions(config: Config) -> Iterator[str]:
     for channels in widths:
         if channels % unet.norm_groups:
             yield f"unet.norm_groups must divide each of {widths}, but got {unet.norm_groups}"
-    resolutions = [size // 2**level for level in range(unet.levels)]
+    resolutions, heads = [size // 2**level for level in range(unet.levels)], unet.attention_heads
     for resolution in unet.attention_resolutions:
         if resolution not in resolutions:
             yield f"unet.attention_resolutions must be among {resolutions}, but got {resolution}"
-        elif unet.level_channels[resolutions.index(resolution)] % unet.attention_heads:
-            channels = unet.level_channels[resolutions.index(resolution)]
-            heads = unet.attention_heads
+            continue
+        channels = unet.level_channels[resolutions.index(resolution)]
+        if channels % heads:
             yield f"unet.attention_heads must divide {channels}, the channels at {resolution}, but got {heads}"
+        if unet.qk_norm and channels == heads:
+            yield f"unet.attention_heads must leave a head two channels or more with qk_norm, but got {heads}"
     for block in config.segmentation.blocks:
         if not isinstance(block, str) and block not in unet.up_blocks:
             yield (

@@ -86,9 +86,9 @@ class Watched(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """The network's output, (B, C, H, W)."""
-        eps = self.network(x_t, t)
-        self.finite = self.finite & torch.isfinite(eps).all()  # a GPU is asked once, at the end of the batch
-        return eps
+        output = self.network(x_t, t)
+        self.finite = self.finite & torch.isfinite(output).all()  # a GPU is asked once, at the end of the batch
+        return output
 
 
 def draw(
@@ -97,7 +97,7 @@ def draw(
     """Progress, counted in calls of the network; returns the sample sets, each batch from its own random stream.
 
     Args:
-        model: predicts eps.
+        model: the network, which predicts what the config says.
         image_shape: (C, H, W).
         checkpoints: where what is drawn is saved now and then, and found again.
 

@@ -34,7 +34,7 @@ class Data(Section):
 
 
 class UNet(Section):
-    """The network that predicts the noise."""
+    """The network."""
 
     base_channels: int = Field(default=64, ge=8, multiple_of=8)
     channel_mults: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8), min_length=1)
@@ -48,6 +48,8 @@ class UNet(Section):
     attention_heads: int = Field(default=4, ge=1)
     convnext_expansion: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    qk_norm: bool = False  # attention's queries and keys are normalised
+    skip_scaling: float = Field(default=1.0, gt=0)  # factor of the skips into the up blocks
 
     @property
     def levels(self) -> int:
@@ -90,16 +92,18 @@ class Pretrained(Section):
 
 
 class Diffusion(Section):
-    """The forward process."""
+    """The forward process, and what is predicted of it."""
 
     timesteps: int = Field(default=1000, ge=2)
-    beta_schedule: Annotated[str, Named(("linear", "cosine"))] = "linear"
+    beta_schedule: Annotated[str, Named(("linear", "cosine", "sigmoid"))] = "linear"
     beta_schedule_args: Args = Args()  # of a schedule of one's own
     beta_start: float = Field(default=1e-4, gt=0, lt=1)  # linear schedule, at 1000 timesteps
     beta_end: float = Field(default=0.02, gt=0, lt=1)  # linear schedule, at 1000 timesteps
     beta_scaling: Literal["by_timesteps", "none"] = "by_timesteps"  # linear schedule: times 1000 / timesteps
-    beta_min: float = Field(default=0.0, ge=0, lt=1)  # cosine schedule's lower clip; the ablation study's is 1e-4
-    beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine schedule's upper clip
+    beta_min: float = Field(default=0.0, ge=0, lt=1)  # cosine and sigmoid: the lower clip; the ablation study's is 1e-4
+    beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine and sigmoid: the upper clip
+    zero_terminal_snr: bool = False  # rescales the schedule, so that nothing is left of the image at its end
+    prediction: Literal["eps", "x_0", "v"] = "eps"  # what the network puts out
 
     @model_validator(mode="after")
     def _rises(self) -> Diffusion:
@@ -129,6 +133,12 @@ class Training(Section):
     ema_warmup: bool = True  # at most (1 + step) / (10 + step): a short memory while the weights still move fast
     grad_clip: float = Field(default=1.0, gt=0)  # norm
     precision: Literal["fp32", "bf16"] = "fp32"
+    loss: Literal["mse", "l1", "huber"] = "mse"  # of what the network predicts
+    loss_weighting: Literal["uniform", "min_snr", "p2"] = "uniform"  # of the timesteps
+    min_snr_gamma: float = Field(default=5.0, gt=0)  # the SNR that min_snr's weights are cut at
+    p2_gamma: float = Field(default=1.0, gt=0)  # p2's exponent
+    p2_k: float = Field(default=1.0, gt=0)  # added to the SNR in p2
+    flips: bool = False  # each image mirrored left to right, or not, at every step anew
 
 
 class Sampling(Section):

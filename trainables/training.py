@@ -1,4 +1,4 @@
-"""Training of the DDPM: AdamW on the noise's squared error, with an exponential moving average of the weights."""
+"""Training of the DDPM: AdamW on the objective, with an exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainables.checkpoints import Checkpoints, State, on_cpu
 from trainables.config import Config
+from trainables.diffusion.objective import Objective
 from trainables.diffusion.process import Process
 from trainables.finite import Diverged, check_weights
 from trainables.images import to_unit
@@ -52,6 +53,7 @@ class Trainer:
         self.model = build(config, images.shape[1], self.device)
         self.ema = build(config, images.shape[1], self.device).requires_grad_(False).eval()
         self.process = Process(config.diffusion).to(self.device)
+        self.objective = Objective(self.process, config.training)
         fused = self.device.type in ("cpu", "cuda")
         rate, decay = self.training.learning_rate, self.training.weight_decay
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=decay, fused=fused)
@@ -144,7 +146,7 @@ class Trainer:
         parts = zip(*(part.tensor_split(micro_batches) for part in (x_0, t, eps)), strict=True)
         for x_0_part, t_part, eps_part in parts:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.training.precision == "bf16"):
-                loss = self.process.loss(self.model, x_0_part, t_part, eps_part)
+                loss = self.objective.loss(self.model, x_0_part, t_part, eps_part)
             loss = loss * (len(t_part) / len(t))
             loss.backward()
             total += loss.detach()
@@ -155,10 +157,16 @@ class Trainer:
         size = self.training.batch_size
         first = self.step * size
         rows = torch.cat([self._order(epoch)[a:b] for epoch, a, b in _spans(first, size, len(self.images))])
-        x_0 = to_unit(self.images[rows.to(self.device)])
+        x_0 = self._flipped(to_unit(self.images[rows.to(self.device)]))
         t = torch.randint(self.process.timesteps, (size,), generator=self.noise, device=self.device)
         eps = torch.randn(x_0.shape, generator=self.noise, device=self.device)
         return x_0, t, eps.contiguous(memory_format=torch.channels_last)
+
+    def _flipped(self, x_0: Tensor) -> Tensor:
+        if not self.training.flips:
+            return x_0
+        coins = torch.rand(len(x_0), 1, 1, 1, generator=generator(self.config.seed, "flips", self.step))
+        return torch.where(coins.to(self.device) < 0.5, x_0.flip(-1), x_0)
 
     def _order(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.images), generator=generator(self.config.seed, "order", epoch))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainables.canonical import canonical
+import numpy as np
+
 from trainables.config import Config
-from trainables.diffusion.schedules import terminal_signal, timesteps_at
+from trainables.diffusion.schedules import betas, terminal_signal, timesteps_at
 
 SIGNAL_LIMIT = 0.05  # of the image's, where sampling begins
 
@@ -41,7 +42,7 @@ def _noise(config: Config, baseline: Config) -> Iterator[str]:
             wanted.noise_levels, timesteps_at(config.diffusion, wanted.noise_levels),
         ))  # fmt: skip
         yield f"features at log-SNR {levels}, which are its timesteps {timesteps}"
-    elif canonical(config).diffusion != canonical(baseline).diffusion:
+    elif not np.array_equal(betas(config.diffusion), betas(baseline.diffusion)):
         timesteps = ", ".join(map(str, wanted.timesteps))
         yield (
             f"its features at t = {timesteps} are of other noise than the baseline's, as its schedule is another "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from search_spaces.presets import quick
+from search_spaces.presets import bedroom, quick
 from trainables.canonical import LATER, canonical, identified, keyed
 from trainables.config import Config, Overrides, apply, flatten
 from trainables.data import About
@@ -14,6 +14,8 @@ from trainables.training_rates import ema_decay
 
 ABOUT = About(1, ("a", "b"), 1097, 200, 500, "fingerprint")
 COSINE = {"diffusion.beta_schedule": "cosine"}
+SIGMOID = {"diffusion.beta_schedule": "sigmoid"}
+MIN_SNR, P2 = ({"training.loss_weighting": name} for name in ("min_snr", "p2"))
 
 
 @pytest.mark.parametrize(
@@ -24,10 +26,16 @@ COSINE = {"diffusion.beta_schedule": "cosine"}
         ({}, {"diffusion.beta_scaling": "none"}),
         (COSINE, {"diffusion.beta_start": 1e-3, "diffusion.beta_end": 0.5}),
         (COSINE | {"diffusion.timesteps": 300}, {"diffusion.beta_scaling": "none"}),
+        (SIGMOID, {"diffusion.beta_start": 1e-3, "diffusion.beta_end": 0.5}),
         ({}, {"unet.convnext_expansion": 4}),
         ({"unet.attention_resolutions": ()}, {"unet.attention_heads": 1}),
         ({"training.train_steps": 0}, {"training.learning_rate": 0.1, "training.ema_warmup": False}),
         ({"training.train_steps": 300, "training.ema_decay": 0.99}, {"training.ema_decay": 0.9999}),
+        ({"unet.attention_resolutions": ()}, {"unet.qk_norm": True}),
+        ({"training.train_steps": 0}, {"training.flips": True}),
+        ({}, {"training.min_snr_gamma": 3.0, "training.p2_gamma": 0.5, "training.p2_k": 2.0}),
+        (MIN_SNR, {"training.p2_gamma": 0.5, "training.p2_k": 2.0}),
+        (P2, {"training.min_snr_gamma": 3.0}),
         ({"sampling.source": "held_out"}, {"sampling.sampler": "ddpm", "sampling.sampling_repeats": 1}),
         ({"segmentation.features": "pixels"}, {"segmentation.blocks": (5,), "segmentation.timesteps": (7,)}),
         ({"segmentation.noise_levels": (1.0,)}, {"segmentation.timesteps": (7,)}),
@@ -49,6 +57,9 @@ def test_configs_that_differ_in_what_cannot_act_are_twins(given: Overrides, chan
         (COSINE, {"diffusion.beta_min": 1e-3}),
         (COSINE, {"diffusion.beta_min": 1e-4}),
         (COSINE, {"diffusion.beta_max": 0.9}),
+        (SIGMOID, {"diffusion.beta_min": 1e-3}),
+        (SIGMOID, {"diffusion.beta_max": 0.9}),
+        ({}, {"diffusion.zero_terminal_snr": True, "diffusion.prediction": "v"}),
         ({"diffusion.timesteps": 300}, {"diffusion.beta_scaling": "none"}),
         ({"unet.block": "convnext"}, {"unet.convnext_expansion": 4}),
         ({}, {"unet.attention_heads": 1}),
@@ -56,6 +67,15 @@ def test_configs_that_differ_in_what_cannot_act_are_twins(given: Overrides, chan
         ({"training.train_steps": 300, "training.ema_decay": 0.99}, {"training.ema_warmup": False}),
         ({"training.train_steps": 2000, "training.ema_decay": 0.99}, {"training.ema_decay": 0.9999}),
         ({}, {"segmentation.noise_levels": (1.0,)}),
+        ({}, {"unet.qk_norm": True}),
+        ({}, {"unet.skip_scaling": 0.5}),
+        ({}, {"training.flips": True}),
+        ({}, {"diffusion.prediction": "v"}),
+        ({}, {"training.loss": "l1"}),
+        ({}, MIN_SNR),
+        (MIN_SNR, {"training.min_snr_gamma": 3.0}),
+        (P2, {"training.p2_gamma": 0.5}),
+        (P2, {"training.p2_k": 2.0}),
     ],
     ids=str,
 )
@@ -63,6 +83,12 @@ def test_configs_that_differ_in_what_acts_are_no_twins(given: Overrides, change:
     config = apply(quick(), given)
     for keys in (twin_keys, settings_keys):
         assert keys(apply(config, change), ABOUT) != keys(config, ABOUT)
+
+
+def test_what_a_pretrained_network_would_predict_makes_no_other_features() -> None:
+    v = apply(bedroom(), {"diffusion.prediction": "v"})
+    assert twin_keys(v, ABOUT) == twin_keys(bedroom(), ABOUT)
+    assert settings_keys(v, ABOUT) == settings_keys(bedroom(), ABOUT)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 100, 889, 890, 891, 1200])

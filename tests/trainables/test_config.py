@@ -23,7 +23,7 @@ SMALL = Config(
 REFUSED = [
     # unknown names
     ({"unet.blok": "convnext"}, ["unet.blok", "did you mean unet.block?"]),
-    ({"training.qqqqqqqq": 1}, ["training.qqqqqqqq", "allowed: training.train_steps, training.batch_size"]),
+    ({"training.qqqqqqqqqqqq": 1}, ["training.qqqqqqqqqqqq", "allowed: training.train_steps, training.batch_size"]),
     ({"unet": {}}, ["unknown setting 'unet'"]),
     # wrong types
     ({"unet.base_channels": "wide"}, ["unet.base_channels", "integer", "'wide'"]),
@@ -48,6 +48,11 @@ REFUSED = [
     ({"unet.norm_groups": 3}, ["unet.norm_groups", "[16, 16, 32, 32]", "3"]),
     ({"unet.attention_resolutions": (8, 5)}, ["unet.attention_resolutions", "[16, 8, 4]", "5"]),
     ({"unet.attention_heads": 3}, ["unet.attention_heads", "divide", "32", "3"]),
+    ({"unet.skip_scaling": 0.0}, ["unet.skip_scaling", "greater than 0", "0.0"]),
+    (
+        {"unet.qk_norm": True, "unet.attention_heads": 32},
+        ["unet.attention_heads", "two channels or more with qk_norm", "32"],
+    ),
     ({"segmentation.timesteps": (50, 1000)}, ["segmentation.timesteps", "at most 999", "1000"]),
     ({"diffusion.timesteps": 150}, ["segmentation.timesteps", "at most 149", "150"]),
     ({"segmentation.blocks": (7, 8)}, ["segmentation.blocks", "[5, 6, 7]", "8"]),
@@ -65,6 +70,11 @@ REFUSED = [
     (
         {"segmentation.pixel_order": "by_image", "segmentation.batch_size": 257},
         ["segmentation.batch_size", "at most the 256 pixels of an image", "257"],
+    ),
+    ({"diffusion.zero_terminal_snr": True}, ["diffusion.prediction", "v or x_0 with zero_terminal_snr", "got eps"]),
+    (
+        {"diffusion.zero_terminal_snr": True, "diffusion.prediction": "v", "training.loss_weighting": "min_snr"},
+        ["training.loss_weighting", "uniform with diffusion.zero_terminal_snr", "min_snr"],
     ),
     ({"sampling.sampling_steps": 1001}, ["sampling.sampling_steps", "at most", "1000", "1001"]),
 ]
@@ -95,6 +105,10 @@ def test_heads_may_be_given_by_their_number() -> None:
     assert config.pretrained.model_dump().items() >= changes.items()
 
 
+def test_a_pretrained_network_predicts_nothing_that_could_be_refused() -> None:
+    assert apply(SEGMENTATION["bedroom"](), {"diffusion.zero_terminal_snr": True}).diffusion.zero_terminal_snr
+
+
 @pytest.mark.parametrize(("overrides", "words"), REFUSED, ids=lambda x: str(x)[:60])
 def test_refusal_is_one_line_that_names_the_setting_and_what_is_allowed(overrides: dict, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -112,6 +126,7 @@ def test_refusal_is_one_line_that_names_the_setting_and_what_is_allowed(override
         {"unet.attention_resolutions": (16, 8, 4)},
         {"unet.attention_heads": 3, "unet.attention_resolutions": ()},
         {"training.train_steps": 0},
+        {"diffusion.zero_terminal_snr": True, "diffusion.prediction": "x_0"},
     ],
     ids=str,
 )

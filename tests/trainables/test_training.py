@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from search_spaces.presets import quick
 from trainables import data
 from trainables.config import Config, apply
-from trainables.diffusion.process import Process
+from trainables.diffusion.objective import Objective
 from trainables.images import to_uint8
 from trainables.sections import Training
 from trainables.training import Diverged, Trainer, build, ema_decay, learning_rate
@@ -50,13 +50,13 @@ def _trained(config: Config, images: Tensor | None = None) -> Trainer:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """The batches that every training of the test is shown."""
     batches: list[Batch] = []
-    original = Process.loss
+    original = Objective.loss
 
-    def spied(self: Process, model: Any, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def spied(self: Objective, model: Any, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         batches.append((x_0, t, eps))
         return original(self, model, x_0, t, eps)
 
-    monkeypatch.setattr(Process, "loss", spied)
+    monkeypatch.setattr(Objective, "loss", spied)
     return batches
 
 
@@ -95,6 +95,8 @@ def test_same_seed_gives_the_same_weights_to_the_last_bit(dropout: float) -> Non
         {"diffusion__beta_schedule": "cosine"},
         {"training__learning_rate": 1e-5},
         {"unet__dropout": 0.5},
+        {"diffusion__prediction": "v"},
+        {"training__loss_weighting": "min_snr"},
     ],
     ids=str,
 )
@@ -131,6 +133,23 @@ def test_timesteps_are_uniform_and_the_noise_is_standard(seen: list[Batch]) -> N
     assert float(t.mean()) == pytest.approx(499.5, abs=5 * 1000 / math.sqrt(12 * 600))
     assert float(eps.mean()) == pytest.approx(0, abs=5 / math.sqrt(eps.numel()))
     assert float(eps.var()) == pytest.approx(1, abs=5 * math.sqrt(2 / eps.numel()))
+
+
+def test_flips_mirror_half_of_the_images_left_to_right_and_change_nothing_else(seen: list[Batch]) -> None:
+    images = torch.arange(16, dtype=torch.uint8).expand(10, 1, 16, 16).contiguous()
+    settings = {"training__batch_size": 40, "training__train_steps": 3}
+    _trained(_config(**settings), images)
+    _trained(_config(**settings, training__flips=True), images)
+    flipped = 0
+    for (plain, t, eps), (other, t_too, eps_too) in zip(seen[:3], seen[3:], strict=True):
+        assert torch.equal(t, t_too)
+        assert torch.equal(eps, eps_too)
+        mirrored = (other == plain.flip(-1)).flatten(1).all(1)
+        assert (mirrored ^ (other == plain).flatten(1).all(1)).all()
+        flipped += int(mirrored.sum())
+    assert flipped == pytest.approx(60, abs=5 * 30**0.5)
+    masks = [(other[:, 0, 0, 0] > -0.95).tolist() for other, _, _ in seen[3:]]
+    assert masks[0] != masks[1] != masks[2]  # every step throws its own coins
 
 
 @pytest.mark.parametrize(
@@ -245,10 +264,10 @@ def test_absurd_learning_rate_diverges_at_the_step_that_it_names(seen: list[Batc
     assert [math.isfinite(loss) for loss in losses] == [True] * (step - 1) + [False]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("settings", [{}, {"unet__dropout": 0.5}, {"training__flips": True}], ids=str)
 @pytest.mark.parametrize("steps", [1, 3])
-def test_trainer_that_takes_over_ends_with_the_same_weights_to_the_last_bit(steps: int, dropout: float) -> None:
-    config = _config(unet__dropout=dropout)
+def test_trainer_that_takes_over_ends_with_the_same_weights_to_the_last_bit(steps: int, settings: dict) -> None:
+    config = _config(**settings)
     whole, first = _trained(config), Trainer(config, _images())
     running = first.run()
     while first.step < steps:

@@ -1,4 +1,4 @@
-"""The forward process and its loss.
+"""The forward process, and what a network's output says of the clean images.
 
 Symbols: x_0 clean images in [-1, 1], x_t noisy images, eps the noise, t timesteps 0..T-1,
 alphas_cumprod[t] the part of the signal's variance that is left at t.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from trainables.diffusion.predictions import PREDICTIONS
 from trainables.diffusion.schedules import betas
 from trainables.sections import Diffusion
 
@@ -24,6 +24,7 @@ class Process(nn.Module):
 
     def __init__(self, diffusion: Diffusion) -> None:
         super().__init__()
+        self.prediction = PREDICTIONS[diffusion.prediction]
         variances = torch.from_numpy(betas(diffusion))
         alphas_cumprod = torch.cumprod(1 - variances, 0)
         self.register_buffer("betas", variances)
@@ -53,19 +54,16 @@ class Process(nn.Module):
         """
         return _at(self.signal, t) * x_0 + _at(self.noise, t) * eps
 
-    def predict_x_0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """The clean images that `eps` implies, (B, C, H, W), clipped to [-1, 1].
+    def target(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """What a network should put out for `q_sample(x_0, t, eps)`, (B, C, H, W)."""
+        return self.prediction.target(x_0, eps, _at(self.signal, t), _at(self.noise, t))
 
-        Source: Ho et al. 2020, equation 15.
+    def predict_x_0(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
+        """The clean images that the network's `output` implies, (B, C, H, W), clipped to [-1, 1].
+
+        Source: Ho et al. 2020, equation 15, for eps; `predictions` for the others.
         """
-        return ((x_t - _at(self.noise, t) * eps) / _at(self.signal, t)).clamp(-1, 1)
-
-    def loss(self, model: nn.Module, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """The mean squared error of the predicted noise, a scalar.
-
-        Source: Ho et al. 2020, equation 14 (L_simple).
-        """
-        return F.mse_loss(model(self.q_sample(x_0, t, eps), t).float(), eps)
+        return self.prediction.x_0(output, x_t, _at(self.signal, t), _at(self.noise, t)).clamp(-1, 1)
 
 
 def _at(values: Tensor, t: Tensor) -> Tensor:

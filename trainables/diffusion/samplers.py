@@ -2,7 +2,8 @@
 
 One step of either sampler goes from t to s < t, with a = alphas_cumprod (1 where s is -1, the clean image):
 
-    x_0   = (x_t - sqrt(1 - a_t) eps) / sqrt(a_t), clipped
+    x_0   = what the network's output implies (`predictions`), clipped
+    eps   = (x_t - sqrt(a_t) x_0) / sqrt(1 - a_t)
     sigma = eta sqrt((1 - a_s) / (1 - a_t)) sqrt(1 - a_t / a_s)
     x_s   = sqrt(a_s) x_0 + sqrt(1 - a_s - sigma^2) eps + sigma z
 
@@ -33,19 +34,19 @@ def respaced(timesteps: int, sampling_steps: int) -> list[int]:
     return [round(i * (timesteps - 1) / (sampling_steps - 1)) for i in reversed(range(sampling_steps))]
 
 
-def p_sample(process: Process, x_t: Tensor, eps: Tensor, t: int, s: int, eta: float, z: Tensor | None) -> Tensor:
+def p_sample(process: Process, x_t: Tensor, output: Tensor, t: int, s: int, eta: float, z: Tensor | None) -> Tensor:
     """Images at timestep `s` from images at timestep `t`, (B, C, H, W): one step of the equations above.
 
     Args:
         x_t: noisy images, (B, C, H, W).
-        eps: the noise that the model predicts for them, (B, C, H, W).
+        output: the network's for them, (B, C, H, W).
         s: the timestep to go to; -1 is the clean image.
         eta: 0 deterministic, 1 ancestral.
         z: standard normal noise, (B, C, H, W); needed where eta > 0.
     """
     a_t, a_s = float(process.alphas_cumprod[t]), float(process.alphas_cumprod[s]) if s >= 0 else 1.0
-    x_0 = ((x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5).clamp(-1, 1)
-    # The clipped x_0 implies another noise; going on with the model's own would leave the clipped path.
+    x_0 = process.prediction.x_0(output, x_t, a_t**0.5, (1 - a_t) ** 0.5).clamp(-1, 1)
+    # The clipped x_0 implies another noise; going on with the network's own would leave the clipped path.
     eps = (x_t - a_t**0.5 * x_0) / (1 - a_t) ** 0.5
     sigma = eta * ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)) ** 0.5
     x_s = a_s**0.5 * x_0 + max(0.0, 1 - a_s - sigma**2) ** 0.5 * eps
@@ -59,14 +60,14 @@ def denoise(
     """The pairs (s, x_s) from the next step's result to (-1, the clean images in [-1, 1], (B, C, H, W)).
 
     Args:
-        model: predicts eps from (x_t, t).
+        model: predicts from (x_t, t) what the process says.
         x_t: standard normal noise, or what `done` steps have made of it, (B, C, H, W).
         generator: gives the steps' noise, on x_t's device.
     """
     visited = respaced(process.timesteps, sampling.sampling_steps)
     eta = ETA[sampling.sampler]
     for t, s in list(zip(visited, [*visited[1:], -1], strict=True))[done:]:
-        eps = model(x_t, torch.full((len(x_t),), t, device=x_t.device)).float()
+        output = model(x_t, torch.full((len(x_t),), t, device=x_t.device)).float()
         z = torch.randn(x_t.shape, generator=generator, device=x_t.device) if eta else None
-        x_t = p_sample(process, x_t, eps, t, s, eta, z)
+        x_t = p_sample(process, x_t, output, t, s, eta, z)
         yield s, x_t

@@ -24,13 +24,14 @@ REFERENCE_TIMESTEPS = 1000  # that the linear schedule's ends are given for
 
 
 def betas(diffusion: Diffusion) -> Array:
-    """The variances that `diffusion` asks for, (T,) in (0, 1).
+    """The variances that `diffusion` asks for, (T,) in (0, 1); the last is 1 where no signal is to be left.
 
     Raises:
         PartError: a schedule of the person's own that gives something else.
     """
     name = diffusion.beta_schedule
-    return SCHEDULES[name](diffusion) if name in SCHEDULES else _own(diffusion)
+    found = SCHEDULES[name](diffusion) if name in SCHEDULES else _own(diffusion)
+    return zero_terminal_snr(found) if diffusion.zero_terminal_snr else found
 
 
 def linear_betas(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Array:
@@ -50,6 +51,31 @@ def cosine_betas(timesteps: int, beta_min: float = 0.0, beta_max: float = 0.999,
     t = np.linspace(0, 1, timesteps + 1)
     alphas_cumprod = np.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
     return np.clip(1 - alphas_cumprod[1:] / alphas_cumprod[:-1], beta_min, beta_max)
+
+
+def sigmoid_betas(
+    timesteps: int, beta_min: float = 0.0, beta_max: float = 0.999, start: float = -3, end: float = 3, tau: float = 1.0
+) -> Array:
+    """Betas whose alphas_cumprod falls as a sigmoid from `start` to `end`, clipped at both ends, (timesteps,).
+
+    Source: Jabri et al. 2022 (arXiv:2212.11972), the sigmoid schedule with their default ends; not the one that
+    diffusers calls so, whose betas themselves rise as a sigmoid.
+    """
+    at = np.linspace(start, end, timesteps + 1) / tau
+    values = 1 / (1 + np.exp(-at))
+    alphas_cumprod = (values[-1] - values) / (values[-1] - values[0])
+    return np.clip(1 - alphas_cumprod[1:] / alphas_cumprod[:-1], beta_min, beta_max)
+
+
+def zero_terminal_snr(variances: Array) -> Array:
+    """The same schedule, rescaled so that nothing is left of the image at its end, (T,).
+
+    Source: Lin et al. 2024 (arXiv:2305.08891), algorithm 1.
+    """
+    signal = np.sqrt(np.cumprod(1 - variances))
+    rescaled = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    alphas_cumprod = rescaled**2
+    return 1 - alphas_cumprod / np.concatenate([[1.0], alphas_cumprod[:-1]])
 
 
 def _linear(diffusion: Diffusion) -> Array:
@@ -76,11 +102,15 @@ def _own(diffusion: Diffusion) -> Array:
     return found
 
 
-SCHEDULES: dict[str, Callable[[Diffusion], Array]] = {"linear": _linear, "cosine": _cosine}
+def _sigmoid(diffusion: Diffusion) -> Array:
+    return sigmoid_betas(diffusion.timesteps, diffusion.beta_min, diffusion.beta_max)
+
+
+SCHEDULES: dict[str, Callable[[Diffusion], Array]] = {"linear": _linear, "cosine": _cosine, "sigmoid": _sigmoid}
 
 
 def terminal_signal(diffusion: Diffusion) -> float:
-    """sqrt(alphas_cumprod[T-1]), in (0, 1): what is left of the image where sampling begins, from noise alone.
+    """sqrt(alphas_cumprod[T-1]), in [0, 1): what is left of the image where sampling begins, from noise alone.
 
     Source: Lin et al. 2024 (arXiv:2305.08891), section 3.1.
     """
@@ -88,12 +118,13 @@ def terminal_signal(diffusion: Diffusion) -> float:
 
 
 def log_snr(diffusion: Diffusion) -> Array:
-    """log(alphas_cumprod / (1 - alphas_cumprod)) in nats, (T,), falling.
+    """log(alphas_cumprod / (1 - alphas_cumprod)) in nats, (T,), falling; -inf where no signal is left.
 
     Source: Kingma et al. 2021 (arXiv:2107.00630), section 3.1.
     """
     alphas_cumprod = np.cumprod(1 - betas(diffusion))
-    found: Array = np.log(alphas_cumprod / (1 - alphas_cumprod))
+    with np.errstate(divide="ignore"):
+        found: Array = np.log(alphas_cumprod / (1 - alphas_cumprod))
     return found
 
 
@@ -104,10 +135,11 @@ def timesteps_at(diffusion: Diffusion, noise_levels: Sequence[float]) -> tuple[i
         ValueError: a level that the schedule does not reach, or two that are one timestep.
     """
     levels = log_snr(diffusion)
+    least = levels[np.isfinite(levels)][-1]
     for level in noise_levels:
-        if not levels[-1] <= level <= levels[0]:
+        if not least <= level <= levels[0]:
             raise ValueError(
-                f"segmentation.noise_levels must be from {levels[-1]:.3g} to {levels[0]:.3g}, the log-SNR of this "
+                f"segmentation.noise_levels must be from {least:.3g} to {levels[0]:.3g}, the log-SNR of this "
                 f"schedule, but got {level:g}"
             )
     found = tuple(int(np.abs(levels - level).argmin()) for level in noise_levels)

@@ -20,6 +20,7 @@ from trainables.canonical import canonical, keyed, with_later_ones_neutral
 from trainables.config import Config
 from trainables.data import MODULES, About
 from trainables.own_parts import is_reference
+from trainables.sections import Section
 from trainables.source import own_files, reached, source_hash
 from trainables.stages import ddpm, fid, reference, samples, segmentation
 from trainables.stages.stage import Stage
@@ -101,15 +102,17 @@ def _source(stage: str, dataset: str, words: frozenset[str], others: frozenset[s
 
 
 def _words(config: Config, about: About, stage: str) -> frozenset[str]:
-    """The texts among the settings that the stage and those that it needs depend on."""
+    """The texts among the settings that the stage and those that it needs depend on, later ones at rest too."""
     needs = BY_NAME[stage].needs(config)
-    own = _texts(keyed(BY_NAME[stage].determined_by(config, about, dict.fromkeys(needs, ""))))
+    own = _texts(BY_NAME[stage].determined_by(config, about, dict.fromkeys(needs, "")))
     return frozenset(own).union(*(_words(config, about, name) for name in needs))
 
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
+    elif isinstance(value, Section):
+        yield from _texts(value.model_dump())
     elif isinstance(value, Mapping | list | tuple):
         for part in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(part)

@@ -126,7 +126,9 @@ def block(unet: UNet, in_channels: int, out_channels: int, emb_channels: int) ->
 class Attention(nn.Module):
     """Multi-head self-attention over the pixels of (B, C, H, W), with a norm before it and a skip.
 
-    Source: Vaswani et al. 2017, equation 1.
+    With `qk_norm` queries and keys go through a layer norm over each head's channels, with a learned scale and no bias.
+
+    Source: Vaswani et al. 2017, equation 1; Dehghani et al. 2023 (arXiv:2302.05442), section 2, for `qk_norm`.
     """
 
     def __init__(self, channels: int, unet: UNet) -> None:
@@ -135,11 +137,16 @@ class Attention(nn.Module):
         self.norm = nn.GroupNorm(unet.norm_groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.project = nn.Conv2d(channels, channels, 1)
+        width = channels // unet.attention_heads
+        self.norm_q, self.norm_k = (
+            nn.LayerNorm(width, bias=False) if unet.qk_norm else nn.Identity() for _ in ("query", "key")
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, height, width = x.shape
         qkv = self.qkv(self.norm(x)).flatten(2).reshape(b, 3, self.heads, c // self.heads, height * width)
         q, k, v = qkv.transpose(3, 4).unbind(1)  # each (B, heads, HW, C / heads)
+        q, k = self.norm_q(q).to(v.dtype), self.norm_k(k).to(v.dtype)  # autocast leaves a norm's output in float32
         h = F.scaled_dot_product_attention(q, k, v)
         return x + self.project(h.transpose(2, 3).reshape(b, c, height, width))
 

@@ -25,6 +25,7 @@ class Level(nn.Module):
         inputs = [in_channels, *[out_channels] * (unet.blocks_per_level - 1)]
         self.blocks = nn.ModuleList(block(unet, c + extra, out_channels, 4 * unet.base_channels) for c in inputs)
         self.attention = Attention(out_channels, unet) if attend else nn.Identity()
+        self.skip_scaling = unet.skip_scaling
 
     def down(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The level's output and the skips that its mirror image takes, one a block."""
@@ -36,9 +37,13 @@ class Level(nn.Module):
         return x, skips
 
     def up(self, x: Tensor, emb: Tensor, skips: list[Tensor]) -> Tensor:
-        """The level's output, with the last of `skips` used first."""
+        """The level's output, with the last of `skips` used first.
+
+        Source: Saharia et al. 2022 (arXiv:2205.11487) scale the skips by 1 / sqrt(2), in their efficient U-Net.
+        """
         for residual in self.blocks:
-            x = residual(torch.cat([x, skips.pop()], dim=1), emb)
+            skip = skips.pop() if self.skip_scaling == 1 else self.skip_scaling * skips.pop()
+            x = residual(torch.cat([x, skip], dim=1), emb)
         return self.attention(x)
 
 

@@ -40,6 +40,12 @@ def test_the_same_timesteps_of_another_schedule_are_told_as_other_noise():
     assert said(cosine | {"stages": ("fid",)}, quick()) == []
 
 
+def test_what_is_no_schedule_makes_no_other_noise():
+    assert said({"diffusion.prediction": "v"}, quick()) == []
+    (line,) = said({"diffusion.prediction": "v", "diffusion.zero_terminal_snr": True}, quick())
+    assert "are of other noise than the baseline's" in line
+
+
 def test_noise_levels_are_told_with_their_timesteps():
     levels = {"segmentation.noise_levels": (3.5, 0.1)}
     assert said(levels) == ["features at log-SNR 3.5, 0.1, which are its timesteps 49, 249"]

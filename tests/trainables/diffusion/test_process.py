@@ -1,4 +1,4 @@
-"""The forward process: its moments, its inverse, its loss, and diffusers' own."""
+"""The forward process: its moments, its inverse, and diffusers' own."""
 
 from __future__ import annotations
 
@@ -6,25 +6,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
 
+from trainables.diffusion.predictions import PREDICTIONS
 from trainables.diffusion.process import Process
 from trainables.sections import Diffusion
 
-SCHEDULES = ["linear", "cosine"]
-
-
-class Knows(nn.Module):
-    """The perfect predictor: it knows the clean images."""
-
-    def __init__(self, process: Process, x_0: Tensor) -> None:
-        super().__init__()
-        self.alphas_cumprod, self.x_0 = process.alphas_cumprod, x_0
-
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        a = self.alphas_cumprod[t].float()[:, None, None, None]
-        return (x_t - a.sqrt() * self.x_0) / (1 - a).sqrt()
+SCHEDULES = ["linear", "cosine", "sigmoid"]
 
 
 def _draws(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -54,11 +43,21 @@ def test_q_sample_is_diffusers_add_noise(schedule: str) -> None:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_predict_x_0_inverts_q_sample(schedule: str) -> None:
-    process = Process(Diffusion(beta_schedule=schedule))
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_predict_x_0_inverts_the_target(schedule: str, prediction: str) -> None:
+    process = Process(Diffusion(beta_schedule=schedule, prediction=prediction))
     t = torch.arange(0, 900, 50)
     x_0, eps = _draws(len(t))
-    assert_close(process.predict_x_0(process.q_sample(x_0, t, eps), t, eps), x_0, rtol=0, atol=1e-4)
+    target = process.target(x_0, t, eps)
+    assert_close(process.predict_x_0(process.q_sample(x_0, t, eps), t, target), x_0, rtol=0, atol=1e-4)
+
+
+def test_target_of_v_is_diffusers_velocity() -> None:
+    process = Process(Diffusion(prediction="v"))
+    theirs = DDPMScheduler(1000, trained_betas=process.betas.numpy())
+    t = torch.tensor([0, 1, 17, 500, 998, 999])
+    x_0, eps = _draws(len(t))
+    assert_close(process.target(x_0, t, eps), theirs.get_velocity(x_0, eps, t), rtol=1e-4, atol=1e-5)
 
 
 def test_predict_x_0_stays_in_the_images_range() -> None:
@@ -67,25 +66,6 @@ def test_predict_x_0_stays_in_the_images_range() -> None:
     predicted = process.predict_x_0(x_0 * 5, torch.full((8,), 500), eps)
     assert predicted.min() == -1
     assert predicted.max() == 1
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_loss_of_the_perfect_predictor_is_0(schedule: str) -> None:
-    process = Process(Diffusion(beta_schedule=schedule))
-    t = torch.arange(0, 1000, 37)
-    x_0, eps = _draws(len(t))
-    assert float(process.loss(Knows(process, x_0), x_0, t, eps)) == pytest.approx(0, abs=1e-8)
-
-
-def test_loss_of_predicting_no_noise_is_the_noises_mean_square() -> None:
-    class Nothing(nn.Module):
-        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-            return torch.zeros_like(x_t, dtype=torch.bfloat16)
-
-    x_0, eps = _draws(16)
-    loss = Process(Diffusion()).loss(Nothing(), x_0, torch.arange(16), eps)
-    assert loss.dtype == torch.float32
-    assert float(loss) == pytest.approx(float((eps.double() ** 2).mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -38,6 +38,12 @@ def _noise(seed: int = 0) -> Tensor:
     return torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
+# Our name of what is predicted, and diffusers'.
+PREDICTIONS = pytest.mark.parametrize(
+    ("prediction", "their_name"), [("eps", "epsilon"), ("x_0", "sample"), ("v", "v_prediction")]
+)
+
+
 def _trajectory(process: Process, sampler: str, steps: int, seed: int = 1) -> list[tuple[int, Tensor]]:
     sampling = Sampling(sampler=sampler, sampling_steps=steps)
     return list(denoise(Fake(), process, _noise(), sampling, torch.Generator().manual_seed(seed)))
@@ -46,31 +52,61 @@ def _trajectory(process: Process, sampler: str, steps: int, seed: int = 1) -> li
 # diffusers goes down by a fixed stride: T - 1 must be a multiple of the steps - 1.
 @pytest.mark.parametrize(("timesteps", "steps"), [(1000, 28), (1000, 10), (100, 100)])
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_ddim_trajectory_is_that_of_diffusers(schedule: str, timesteps: int, steps: int) -> None:
-    process = Process(Diffusion(timesteps=timesteps, beta_schedule=schedule))
-    theirs = DDIMScheduler(timesteps, trained_betas=process.betas.numpy(), clip_sample=True, set_alpha_to_one=True)
+@PREDICTIONS
+def test_ddim_trajectory_is_that_of_diffusers(
+    schedule: str, timesteps: int, steps: int, prediction: str, their_name: str
+) -> None:
+    process = Process(Diffusion(timesteps=timesteps, beta_schedule=schedule, prediction=prediction))
+    theirs = DDIMScheduler(
+        timesteps, trained_betas=process.betas.numpy(), clip_sample=True, set_alpha_to_one=True,
+        prediction_type=their_name,
+    )  # fmt: skip
     stride = (timesteps - 1) // (steps - 1)
     theirs.num_inference_steps = timesteps // stride
     assert timesteps // theirs.num_inference_steps == stride
     x_t, ours = _noise(), _trajectory(process, "ddim", steps)
     for i, (s, x_s) in enumerate(ours):
         t = timesteps - 1 - stride * i
-        eps = Fake()(x_t, torch.full((3,), t))
-        x_t = theirs.step(eps, t, x_t, eta=0.0, use_clipped_model_output=True).prev_sample
+        output = Fake()(x_t, torch.full((3,), t))
+        x_t = theirs.step(output, t, x_t, eta=0.0, use_clipped_model_output=True).prev_sample
         assert s == (t - stride if t else -1)
         assert_close(x_s, x_t, rtol=1e-3, atol=2e-4)
     assert len(ours) == steps
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_ddpm_trajectory_is_that_of_diffusers(schedule: str) -> None:
-    process = Process(Diffusion(timesteps=100, beta_schedule=schedule, beta_end=0.1, beta_scaling="none"))
-    theirs = DDPMScheduler(100, trained_betas=process.betas.numpy(), variance_type="fixed_small", clip_sample=True)
+@PREDICTIONS
+def test_ddpm_trajectory_is_that_of_diffusers(schedule: str, prediction: str, their_name: str) -> None:
+    settings = {"beta_schedule": schedule, "beta_end": 0.1, "beta_scaling": "none", "prediction": prediction}
+    process = Process(Diffusion(timesteps=100, **settings))
+    theirs = DDPMScheduler(
+        100, trained_betas=process.betas.numpy(), variance_type="fixed_small", clip_sample=True,
+        prediction_type=their_name,
+    )  # fmt: skip
     x_t, rng, ours = _noise(), torch.Generator().manual_seed(1), _trajectory(process, "ddpm", 100, seed=1)
     for t, (s, x_s) in zip(range(99, -1, -1), ours, strict=True):
         x_t = theirs.step(Fake()(x_t, torch.full((3,), t)), t, x_t, generator=rng).prev_sample
         assert s == t - 1
         assert_close(x_s, x_t, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize(("prediction", "their_name"), [("x_0", "sample"), ("v", "v_prediction")])
+def test_trajectory_from_no_signal_is_that_of_diffusers(sampler: str, prediction: str, their_name: str) -> None:
+    usual = Diffusion(timesteps=100, beta_end=0.1, beta_scaling="none", prediction=prediction)
+    process = Process(usual.model_copy(update={"zero_terminal_snr": True}))
+    scheduler = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler}[sampler]
+    theirs = scheduler(
+        100, trained_betas=Process(usual).betas.float().numpy(), rescale_betas_zero_snr=True, clip_sample=True,
+        prediction_type=their_name,
+    )  # fmt: skip
+    theirs.set_timesteps(100)
+    more = {"ddim": {"use_clipped_model_output": True}, "ddpm": {"generator": torch.Generator().manual_seed(1)}}
+    x_t = _noise()
+    for t, (s, x_s) in zip(range(99, -1, -1), _trajectory(process, sampler, 100, seed=1), strict=True):
+        x_t = theirs.step(Fake()(x_t, torch.full((3,), t)), t, x_t, **more[sampler]).prev_sample
+        assert s == t - 1
+        assert_close(x_s, x_t, rtol=2e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from torch.testing import assert_close
 
 from trainables.diffusion.process import Process
@@ -18,7 +21,7 @@ from trainables.diffusion.schedules import (
 )
 from trainables.sections import Diffusion
 
-SCHEDULES = ["linear", "cosine"]
+SCHEDULES = ["linear", "cosine", "sigmoid"]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -61,6 +64,47 @@ def test_lower_clip_is_a_setting_and_raises_no_beta_unless_it_is_set() -> None:
     assert (free < 1e-4).sum() == (clipped == 1e-4).sum() == 296
     np.testing.assert_array_equal(clipped, free.clip(1e-4))
     np.testing.assert_array_equal(free, betas(Diffusion(timesteps=4000, beta_schedule="cosine", beta_start=0.01)))
+
+
+@pytest.mark.parametrize("timesteps", [10, 1000])
+def test_sigmoid_is_the_papers(timesteps: int) -> None:
+    """Jabri et al. 2022, their listing of the schedule: gamma(t), t in [0, 1], with start -3, end 3, tau 1."""
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    def gamma(t: float) -> float:
+        first, last = sigmoid(-3), sigmoid(3)
+        return (last - sigmoid(t * (3 - -3) + -3)) / (last - first)
+
+    kept = np.cumprod(1 - betas(Diffusion(timesteps=timesteps, beta_schedule="sigmoid", beta_scaling="none")))
+    np.testing.assert_allclose(kept[:-1], [gamma((i + 1) / timesteps) for i in range(timesteps - 1)], rtol=1e-9)
+    assert kept[-1] == pytest.approx(0.001 * kept[-2])  # nothing would be left: the last beta is clipped to 0.999
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("timesteps", [100, 1000])
+def test_zero_terminal_snr_is_diffusers(schedule: str, timesteps: int) -> None:
+    usual = Diffusion(timesteps=timesteps, beta_schedule=schedule)
+    rescaled = betas(usual.model_copy(update={"zero_terminal_snr": True}))
+    assert_close(torch.from_numpy(rescaled), rescale_zero_terminal_snr(torch.from_numpy(betas(usual))))
+    assert np.cumprod(1 - rescaled)[-1] == 0
+    assert rescaled[0] == pytest.approx(betas(usual)[0])  # its beginning stays
+
+
+def test_what_is_said_of_a_schedule_copes_with_no_signal_left() -> None:
+    diffusion = Diffusion(zero_terminal_snr=True, prediction="v")
+    assert terminal_signal(diffusion) == 0
+    levels = log_snr(diffusion)
+    assert levels[-1] == -math.inf
+    assert np.isfinite(levels[:-1]).all()
+    assert timesteps_at(diffusion, (0.0, float(levels[-2]))) == (int(np.abs(levels).argmin()), 998)
+    with pytest.raises(ValueError, match=r"from -1\d\.\d to 9\.21, .* but got -100"):
+        timesteps_at(diffusion, (-100.0,))
+    process = Process(diffusion)
+    assert process.snr[-1] == 0
+    assert process.signal[-1] == 0
+    assert process.noise[-1] == 1
 
 
 @pytest.mark.parametrize("timesteps", [50, 100, 500, 4000])
@@ -113,7 +157,14 @@ def test_noise_levels_that_a_schedule_does_not_have_are_refused(levels: tuple[fl
 
 @pytest.mark.parametrize(
     ("setting", "schedule", "place"),
-    [("beta_start", "linear", 0), ("beta_end", "linear", -1), ("beta_min", "cosine", 0), ("beta_max", "cosine", -1)],
+    [
+        ("beta_start", "linear", 0),
+        ("beta_end", "linear", -1),
+        ("beta_min", "cosine", 0),
+        ("beta_max", "cosine", -1),
+        ("beta_min", "sigmoid", 0),
+        ("beta_max", "sigmoid", -1),
+    ],
 )
 def test_each_setting_is_the_end_that_it_names(setting: str, schedule: str, place: int) -> None:
     value = {"beta_start": 0.001, "beta_end": 0.05, "beta_min": 0.001, "beta_max": 0.9}[setting]

@@ -16,6 +16,7 @@ from trainables.data import About
 from trainables.stages import BY_NAME, code_of, stage_keys, stage_source
 
 ABOUT = About(1, ("a", "b"), 1097, 200, 500, "fingerprint")
+V = {"diffusion.prediction": "v"}
 ALL = {"ddpm", "samples", "reference", "fid", "segmentation"}
 
 
@@ -55,6 +56,12 @@ def remade(package: Path, file: str, before: str, after: str, config: Config) ->
         ("diffusion/samplers.py", ".clamp(-1, 1)", "", {}, {"samples", "fid"}),
         ("diffusion/samplers.py", '"ddpm": 1.0', '"ddpm": 0.9', {}, set()),  # the other sampler
         ("diffusion/samplers.py", '"ddpm": 1.0', '"ddpm": 0.9', {"sampling.sampler": "ddpm"}, {"samples", "fid"}),
+        ("diffusion/predictions.py", "signal * x_t - noise * output", "signal * x_t", {}, set()),  # of v
+        ("diffusion/predictions.py", "signal * x_t - noise * output", "signal * x_t", V, ALL - {"reference"}),
+        ("diffusion/losses.py", "F.huber_loss", "F.mse_loss", {}, set()),
+        ("diffusion/losses.py", "F.huber_loss", "F.mse_loss", {"training.loss": "huber"}, ALL - {"reference"}),
+        ("diffusion/losses.py", "snr.clamp", "snr.abs", {}, set()),
+        ("diffusion/losses.py", "snr.clamp", "snr.abs", {"training.loss_weighting": "min_snr"}, ALL - {"reference"}),
         ("diffusion/schedules.py", "offset: float = 0.008", "offset: float = 0.01", {}, set()),
         ("evaluation/frechet.py", "eigvals", "eigvalsh", {}, {"fid"}),
         ("evaluation/inception.py", "299", "300", {}, set()),  # no metric needs it

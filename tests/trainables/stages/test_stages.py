@@ -35,6 +35,8 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "unet.attention_heads": (2, ALL),
     "unet.convnext_expansion": (4, ALL),
     "unet.dropout": (0.1, ALL),
+    "unet.qk_norm": (True, ALL),
+    "unet.skip_scaling": (0.7, ALL),
     "pretrained": (None, set()),  # tested below: with one there is no DDPM of our own
     "diffusion.timesteps": (2000, ALL),
     "diffusion.beta_schedule": ("cosine", ALL),
@@ -43,6 +45,8 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "diffusion.beta_scaling": ("none", set()),  # at 1000 timesteps
     "diffusion.beta_min": (1e-3, set()),  # no cosine schedule
     "diffusion.beta_max": (0.99, ALL),
+    "diffusion.zero_terminal_snr": (True, ALL),
+    "diffusion.prediction": ("v", ALL),
     "training.train_steps": (7, ALL),
     "training.batch_size": (7, ALL),
     "training.learning_rate": (7e-4, ALL),
@@ -53,6 +57,12 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "training.ema_warmup": (False, ALL),
     "training.grad_clip": (0.7, ALL),
     "training.precision": ("bf16", ALL),
+    "training.loss": ("huber", ALL),
+    "training.loss_weighting": ("min_snr", ALL),
+    "training.min_snr_gamma": (4.0, set()),  # uniform weights
+    "training.p2_gamma": (0.5, set()),
+    "training.p2_k": (0.5, set()),
+    "training.flips": (True, ALL),
     "sampling.source": ("held_out", FROM_SAMPLES),
     "sampling.sampler": ("ddim", FROM_SAMPLES),
     "sampling.sampling_steps": (7, FROM_SAMPLES),
@@ -76,7 +86,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "segmentation.learning_rate": (7e-4, {"segmentation"}),
     "segmentation.miou_rules": (("reference",), {"segmentation"}),
 }
-OTHERWISE = {"data.dataset"}  # another one would change much else
+OTHERWISE = {"data.dataset", "diffusion.zero_terminal_snr"}  # another one would ask for other changes too
 
 
 def _changed(name: str, value: Any) -> Config:

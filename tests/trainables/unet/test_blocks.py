@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention as DiffusersAttention
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -80,6 +81,37 @@ def test_attention_is_that_of_torch(heads: int) -> None:
         need_weights=False,
     )
     assert_close(attention(x), x + expected.permute(1, 2, 0).reshape(x.shape), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_attention_with_normed_queries_and_keys_is_that_of_diffusers(heads: int) -> None:
+    channels = 16
+    ours = _randomised(Attention(channels, UNet(norm_groups=4, attention_heads=heads, qk_norm=True)))
+    theirs = DiffusersAttention(
+        channels, heads=heads, dim_head=channels // heads, bias=True, qk_norm="layer_norm", residual_connection=True
+    )
+    weight, bias = ours.qkv.weight[:, :, 0, 0].chunk(3), ours.qkv.bias.chunk(3)
+    with torch.no_grad():
+        for i, linear in enumerate((theirs.to_q, theirs.to_k, theirs.to_v)):
+            linear.weight.copy_(weight[i]), linear.bias.copy_(bias[i])
+        theirs.to_out[0].weight.copy_(ours.project.weight[:, :, 0, 0]), theirs.to_out[0].bias.copy_(ours.project.bias)
+        theirs.norm_q.weight.copy_(ours.norm_q.weight), theirs.norm_k.weight.copy_(ours.norm_k.weight)
+    x = torch.randn(2, channels, 3, 5)
+    expected = theirs(ours.norm(x).flatten(2).transpose(1, 2)) - ours.norm(x).flatten(2).transpose(1, 2)
+    assert_close(ours(x), x + expected.transpose(1, 2).reshape(x.shape), rtol=1e-4, atol=1e-4)
+
+
+def test_attention_with_normed_queries_and_keys_runs_in_bf16() -> None:
+    attention, x = _randomised(Attention(16, UNet(qk_norm=True))), torch.randn(2, 16, 4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = attention(x)
+    assert_close(low.float(), attention(x), rtol=0.1, atol=0.1)
+
+
+def test_without_a_norm_of_queries_and_keys_there_is_no_parameter_more() -> None:
+    plain, normed = (set(Attention(16, UNet(qk_norm=on)).state_dict()) for on in (False, True))
+    assert normed - plain == {"norm_q.weight", "norm_k.weight"}
+    assert plain == {f"{m}.{p}" for m in ("norm", "qkv", "project") for p in ("weight", "bias")}
 
 
 def test_group_norm_adds_the_timestep_before_the_norm() -> None:

@@ -79,6 +79,24 @@ def test_prediction_depends_on_the_timestep(variant: str) -> None:
     assert not torch.allclose(early, late, atol=1e-3)
 
 
+def test_skip_scaling_is_a_factor_of_what_comes_from_the_way_down_and_of_nothing_else() -> None:
+    plain, scaled = _net(SMALL), _net(apply(SMALL, {"unet.skip_scaling": 0.5}))
+    seen: dict[str, list[Tensor]] = {"plain": [], "scaled": []}
+    for name, model in (("plain", plain), ("scaled", scaled)):
+        model.up[0].blocks[0].register_forward_pre_hook(lambda _m, given, name=name: seen[name].append(given[0]))
+        model(*_inputs(SMALL))
+    [one], [other] = seen["plain"], seen["scaled"]
+    width = SMALL.unet.level_channels[-1]
+    assert torch.equal(one[:, :width], other[:, :width])
+    assert torch.equal(0.5 * one[:, width:], other[:, width:])
+    assert one[:, width:].any()
+
+
+def test_every_skip_is_scaled() -> None:
+    model = _net(apply(SMALL, {"unet.skip_scaling": 0.5}))
+    assert [level.skip_scaling for level in model.up] == [0.5] * 3
+
+
 @VARIANT
 def test_features_are_the_up_blocks_outputs_of_a_full_forward(variant: str) -> None:
     config = _config(variant)
