@@ -34,6 +34,7 @@ LATER: Mapping[str, Any] = {
     "training.weight_decay": 0.01,
     "training.ema_warmup": True,
     "training.loss": "mse",
+    "training.loss_args": {},
     "training.loss_weighting": "uniform",
     "training.min_snr_gamma": 5.0,
     "training.p2_gamma": 1.0,

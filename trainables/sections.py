@@ -133,7 +133,8 @@ class Training(Section):
     ema_warmup: bool = True  # at most (1 + step) / (10 + step): a short memory while the weights still move fast
     grad_clip: float = Field(default=1.0, gt=0)  # norm
     precision: Literal["fp32", "bf16"] = "fp32"
-    loss: Literal["mse", "l1", "huber"] = "mse"  # of what the network predicts
+    loss: Annotated[str, Named(("mse", "l1", "huber"))] = "mse"  # of what the network predicts
+    loss_args: Args = Args()  # of a loss of one's own
     loss_weighting: Literal["uniform", "min_snr", "p2"] = "uniform"  # of the timesteps
     min_snr_gamma: float = Field(default=5.0, gt=0)  # the SNR that min_snr's weights are cut at
     p2_gamma: float = Field(default=1.0, gt=0)  # p2's exponent

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.diffusion.losses import LOSSES, WEIGHTINGS
 from trainables.diffusion.process import Process
+from trainables.own_parts import PartError, chosen
 from trainables.sections import Training
 
 
@@ -18,7 +21,7 @@ class Objective:
     """
 
     def __init__(self, process: Process, training: Training) -> None:
-        self.process, self.per_image = process, LOSSES[training.loss]
+        self.process, self.per_image = process, partial(chosen(LOSSES, training.loss), **training.loss_args)
         self.plain = training.loss == "mse" and training.loss_weighting == "uniform"
         weighting, x_0_weight = WEIGHTINGS[training.loss_weighting], process.prediction.x_0_weight(process.snr)
         self.weights = weighting(process.snr, x_0_weight, training).float()
@@ -34,4 +37,9 @@ class Objective:
     def _error(self, output: Tensor, target: Tensor, t: Tensor) -> Tensor:
         if self.plain:  # another order of the sums has other last digits than the figures of before
             return F.mse_loss(output, target)
-        return (self.weights[t] * self.per_image(output, target)).mean()
+        errors = self.per_image(output, target)
+        if errors.shape != t.shape:
+            raise PartError(
+                f"training.loss must give a loss for each image, {tuple(t.shape)}, not {tuple(errors.shape)}"
+            )
+        return (self.weights[t] * errors).mean()
