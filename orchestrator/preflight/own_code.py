@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trainables.training import Network
 
 IMAGES = 4  # random ones, that two steps are tried on
+TRAINED = ("network", "unet.", "diffusion.", "training.")  # the settings of parts that a training runs
 
 
 def check_own_code(study: Study) -> Study:
@@ -49,35 +51,44 @@ def _distinct(study: Study) -> Iterator[tuple[str, Config]]:
 
 
 def _tried(config: Config, about: About) -> Iterator[str]:
-    """Notes on the config's network, once it has been tried.
+    """Notes on the config's parts, once they have been tried.
 
     Raises:
-        PartError: it cannot be used.
+        PartError: one of them cannot be used.
     """
-    import torch
-
-    from trainables.training import build
-
-    whose = ", ".join(f"{setting}={part}" for setting, part in references(config).items())
-    size, channels = config.data.image_size, about.image_channels
+    parts = references(config)
+    trained = {setting: part for setting, part in parts.items() if setting.startswith(TRAINED)}
+    whose = ", ".join(f"{setting}={part}" for setting, part in (trained or parts).items())
     try:
-        network = build(config, channels, torch.device("cpu")).eval().requires_grad_(False)
-        generator = torch.Generator().manual_seed(0)
-        for weight in network.parameters():  # a last layer that begins at zero would hide what comes before it
-            weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
-        x_t = torch.randn(2, channels, size, size, generator=generator)
-        output = _prediction(network, x_t, 1)
-        if not torch.equal(output, _prediction(network, x_t, 1)):
-            raise PartError("two forwards in eval mode differ: figures would not repeat")
-        if torch.equal(output, _prediction(network, x_t, config.diffusion.timesteps - 1)):
-            yield f"{whose} puts out the same at every timestep: does it use t?"
-        if reads_features(config):
-            _check_features(network, config, x_t)
-        _check_repeats(config, channels)
+        if trained:
+            yield from _network_tried(config, about, whose)
+        if config.fid.own and "fid" in config.stages:
+            _check_metrics(config, about)
     except PartError as error:
         raise PartError(f"{whose}: {error}") from None
     except Exception as error:  # whatever a person's code raises
         raise PartError(f"{whose}: {told(error)}") from None
+
+
+def _network_tried(config: Config, about: About, whose: str) -> Iterator[str]:
+    import torch
+
+    from trainables.training import build
+
+    size, channels = config.data.image_size, about.image_channels
+    network = build(config, channels, torch.device("cpu")).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for weight in network.parameters():  # a last layer that begins at zero would hide what comes before it
+        weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
+    x_t = torch.randn(2, channels, size, size, generator=generator)
+    output = _prediction(network, x_t, 1)
+    if not torch.equal(output, _prediction(network, x_t, 1)):
+        raise PartError("two forwards in eval mode differ: figures would not repeat")
+    if torch.equal(output, _prediction(network, x_t, config.diffusion.timesteps - 1)):
+        yield f"{whose} puts out the same at every timestep: does it use t?"
+    if reads_features(config):
+        _check_features(network, config, x_t)
+    _check_repeats(config, channels)
 
 
 def _prediction(network: Network, x_t: Tensor, t: int) -> Tensor:
@@ -125,3 +136,17 @@ def _check_repeats(config: Config, channels: int) -> None:
             "two trainings from one seed differ: draw at random from torch's global generator alone, which is seeded, "
             "not from random, numpy or a generator of your own"
         )
+
+
+def _check_metrics(config: Config, about: About) -> None:
+    """Each metric must give a number of two sets of images, and the same one again."""
+    import torch
+
+    from trainables.evaluation.fid import own_metrics
+
+    shape, generator = (16, about.image_channels, config.data.image_size, config.data.image_size), torch.Generator()
+    samples, real = (torch.randint(0, 256, shape, generator=generator.manual_seed(i)).to(torch.uint8) for i in (0, 1))
+    for name, part in config.fid.own.items():
+        first, second = (own_metrics({name: part}, samples, real, 0, 0)[name] for _ in range(2))
+        if first != second and not (math.isnan(first) and math.isnan(second)):
+            raise PartError(f"{name} gives {first:g}, then {second:g} of the same images: figures would not repeat")

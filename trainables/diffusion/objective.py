@@ -39,7 +39,5 @@ class Objective:
             return F.mse_loss(output, target)
         errors = self.per_image(output, target)
         if errors.shape != t.shape:
-            raise PartError(
-                f"training.loss must give a loss for each image, {tuple(t.shape)}, not {tuple(errors.shape)}"
-            )
+            raise PartError(f"must give a loss for each image, {tuple(t.shape)}, not {tuple(errors.shape)}")
         return (self.weights[t] * errors).mean()
