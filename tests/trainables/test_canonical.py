@@ -16,6 +16,9 @@ ABOUT = About(1, ("a", "b"), 1097, 200, 500, "fingerprint")
 COSINE = {"diffusion.beta_schedule": "cosine"}
 SIGMOID = {"diffusion.beta_schedule": "sigmoid"}
 MIN_SNR, P2 = ({"training.loss_weighting": name} for name in ("min_snr", "p2"))
+CONTROL = {"segmentation.features": "pixels"}
+OWN_BLOCK = {"unet.block": "torch.nn:Identity"}
+OWN_NETWORK = {"network": "torch.nn:Identity", "segmentation.blocks": ("layer.*",)}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,10 @@ MIN_SNR, P2 = ({"training.loss_weighting": name} for name in ("min_snr", "p2"))
         ({"sampling.source": "held_out"}, {"sampling.sampler": "ddpm", "sampling.sampling_repeats": 1}),
         ({"segmentation.features": "pixels"}, {"segmentation.blocks": (5,), "segmentation.timesteps": (7,)}),
         ({"segmentation.noise_levels": (1.0,)}, {"segmentation.timesteps": (7,)}),
+        ({"segmentation.noise": "zero"}, {"segmentation.noise_draws": 3}),
+        (CONTROL, {"segmentation.noise": "zero"}),
+        (CONTROL, {"segmentation.noise_draws": 3}),
+        (OWN_NETWORK, {"unet.base_channels": 24, "unet.attention_resolutions": ()}),
     ],
     ids=str,
 )
@@ -48,7 +55,8 @@ def test_configs_that_differ_in_what_cannot_act_are_twins(given: Overrides, chan
     assert changed != config
     assert twin_keys(changed, ABOUT) == twin_keys(config, ABOUT)
     # A key changes with every setting that its stage reads, but with a later one only where it acts.
-    assert (settings_keys(changed, ABOUT) == settings_keys(config, ABOUT)) == (set(change) <= set(LATER))
+    unread = set(LATER) | (set(flatten(config.unet, "unet.")) if config.network != "unet" else set())
+    assert (settings_keys(changed, ABOUT) == settings_keys(config, ABOUT)) == (set(change) <= unread)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,11 @@ def test_configs_that_differ_in_what_cannot_act_are_twins(given: Overrides, chan
         (MIN_SNR, {"training.min_snr_gamma": 3.0}),
         (P2, {"training.p2_gamma": 0.5}),
         (P2, {"training.p2_k": 2.0}),
+        ({}, {"segmentation.noise": "zero"}),
+        ({}, {"segmentation.noise_draws": 3}),
+        (OWN_BLOCK, {"unet.convnext_expansion": 4}),  # it may read it
+        (OWN_BLOCK, {"unet.block_args.slope": 0.2}),
+        (OWN_NETWORK, {"network_args.width": 8}),
     ],
     ids=str,
 )
@@ -112,8 +125,9 @@ def test_what_is_canonical_stays_so() -> None:
 
 
 def test_later_settings_are_there_and_are_no_part_of_a_key_where_they_stand_for_what_was_before() -> None:
-    flat = flatten(Config())
-    assert set(LATER) <= set(flat) | {name for name in LATER if name.startswith("pretrained.")}
+    part = {"unet.block": "a.py:B", "unet.block_args.x": 1, "unet.norm": "a.py:N", "unet.norm_args.x": 1}
+    flat = {name.removesuffix(".x") for name in flatten(apply(Config(), part))}
+    assert set(LATER) <= flat | {name for name in LATER if name.startswith("pretrained.")}
     assert "weight_decay" not in keyed(Config().training)
     assert keyed([apply(Config(), {"training.weight_decay": 0.1}).training])[0]["weight_decay"] == 0.1
 

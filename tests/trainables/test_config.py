@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from search_spaces.presets import ABLATIONS, SEGMENTATION, quick
-from trainables.config import Config, ConfigError, apply, flatten
+from trainables.config import Config, ConfigError, apply, flatten, references
 from trainables.sections import Data, Segmentation, UNet
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,9 @@ SMALL = Config(
     segmentation=Segmentation(blocks=(5, 6, 7)),
 )
 
+OWN_BLOCK = {"unet.block": "blocks.py:Leaky"}
+OWN_NETWORK = {"network": "net.py:Net"}
+
 REFUSED = [
     # unknown names
     ({"unet.blok": "convnext"}, ["unet.blok", "did you mean unet.block?"]),
@@ -28,7 +32,15 @@ REFUSED = [
     # wrong types
     ({"unet.base_channels": "wide"}, ["unet.base_channels", "integer", "'wide'"]),
     ({"unet.base_channels": 16.5}, ["unet.base_channels", "integer", "16.5"]),
-    ({"unet.block": "transformer"}, ["unet.block", "'resnet' or 'convnext'", "'transformer'"]),
+    (
+        {"unet.block": "transformer"},
+        [
+            "unet.block must be resnet, convnext, or a part of your own",
+            "file.py:Name",
+            "package.module:Name",
+            "'transformer'",
+        ],
+    ),
     ({"segmentation.timesteps": 50}, ["segmentation.timesteps", "tuple", "50"]),
     ({"diffusion.beta_end": float("nan")}, ["diffusion.beta_end", "finite", "nan"]),
     # out of range
@@ -77,6 +89,27 @@ REFUSED = [
         ["training.loss_weighting", "uniform with diffusion.zero_terminal_snr", "min_snr"],
     ),
     ({"sampling.sampling_steps": 1001}, ["sampling.sampling_steps", "at most", "1000", "1001"]),
+    # parts of one's own
+    ({"unet.norm": "../a.py:B"}, ["unet.norm must be group, adagn, or a part of your own", "'../a.py:B'"]),
+    ({"network": "unet2d"}, ["network must be unet, or a part of your own", "'unet2d'"]),
+    ({"unet.block": 7}, ["unet.block", "string", "7"]),
+    ({"unet.block_args.slope": 0.2}, ["unet.block_args count only with a part of your own", "resnet", "0.2"]),
+    ({"network_args.width": 8}, ["network_args count only with a part of your own", "network is unet", "8"]),
+    (OWN_BLOCK | {"unet.block_args.slope": float("nan")}, ["unet.block_args", "plain values", "nan"]),
+    (OWN_BLOCK | {"unet.block_args.slope": object()}, ["unet.block_args", "plain values", "object object"]),
+    (OWN_BLOCK | {"unet.block_args": 3}, ["unet.block_args", "dictionary", "3"]),
+    (OWN_BLOCK | {"unet.block_args.2x": 3}, ["unet.block_args", "match pattern"]),
+    (OWN_BLOCK | {"unet.block_args.a.b": 3}, ["unknown setting 'unet.block_args.a.b'"]),
+    (
+        OWN_BLOCK | {"unet.blok_args.slope": 3},
+        ["unknown setting 'unet.blok_args.slope'", "mean unet.block_args"],
+    ),
+    (OWN_NETWORK, ["segmentation.blocks must be names of modules of net.py:Net", "[5, 6, 7]"]),
+    (OWN_NETWORK | {"segmentation.blocks": ("up.*", 6)}, ["segmentation.blocks must be names of modules", "'up.*', 6"]),
+    ({"segmentation.blocks": ("up blocks",)}, ["segmentation.blocks", "'up blocks'"]),
+    ({"segmentation.blocks": ("up..0",)}, ["segmentation.blocks", "'up..0'"]),
+    ({"segmentation.noise_draws": 0}, ["segmentation.noise_draws", "greater than or equal to 1", "0"]),
+    ({"segmentation.noise": "none"}, ["segmentation.noise", "'drawn' or 'zero'", "'none'"]),
 ]
 
 HEADS = [
@@ -127,6 +160,10 @@ def test_refusal_is_one_line_that_names_the_setting_and_what_is_allowed(override
         {"unet.attention_heads": 3, "unet.attention_resolutions": ()},
         {"training.train_steps": 0},
         {"diffusion.zero_terminal_snr": True, "diffusion.prediction": "x_0"},
+        {"segmentation.blocks": ("upsample.*", "middle.0")},
+        OWN_NETWORK | {"segmentation.blocks": ("up_blocks.*",), "data.image_size": 18},  # as our U-Net is not made
+        OWN_NETWORK | {"stages": ("fid",)},  # then nothing reads segmentation.blocks
+        OWN_NETWORK | {"segmentation.features": "pixels"},
     ],
     ids=str,
 )
@@ -222,3 +259,39 @@ def test_the_fid_stage_needs_a_metric() -> None:
 )
 def test_what_can_be_measured_is_taken(changes: dict[str, object]) -> None:
     apply(quick(), changes)
+
+
+OWN = apply(SMALL, {"unet.block": "blocks.py:Leaky", "unet.block_args.slope": 0.2, "unet.norm": "package.norms:Norm"})
+
+
+def test_arguments_of_a_part_are_set_one_by_one_and_shown_one_by_one() -> None:
+    both = apply(OWN, {"unet.block_args.groups": [1, 2]})
+    assert both.unet.block_args == {"slope": 0.2, "groups": [1, 2]}
+    shown = {name: value for name, value in flatten(both).items() if "_args" in name}
+    assert shown == {"unet.block_args.slope": 0.2, "unet.block_args.groups": [1, 2]}
+    assert apply(both, {"unet.block_args": {"slope": 0.3}}).unet.block_args == {"slope": 0.3}
+    assert OWN.unet.block_args == {"slope": 0.2}
+
+
+def test_another_part_begins_without_the_arguments_of_the_one_before() -> None:
+    assert apply(OWN, {"unet.block": "resnet"}).unet.block_args == {}
+    other = apply(OWN, {"unet.block_args.width": 3, "unet.block": "blocks.py:Other"})
+    assert other.unet.block_args == {"width": 3}
+    assert apply(OWN, {"unet.norm": "adagn"}).unet.block_args == {"slope": 0.2}
+
+
+@pytest.mark.parametrize("config", [OWN, apply(SMALL, OWN_NETWORK | {"segmentation.blocks": ("a.*",)})], ids=["b", "n"])
+def test_a_config_with_parts_comes_back_from_json_and_from_its_flat_form(config: Config) -> None:
+    assert Config.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+    assert apply(Config(), flatten(config)) == config
+    assert hash(Config.model_validate(config.model_dump(mode="json"))) == hash(config)
+
+
+def test_references_are_the_settings_that_name_a_part_of_ones_own() -> None:
+    assert references(SMALL) == {}
+    assert references(OWN) == {"unet.block": "blocks.py:Leaky", "unet.norm": "package.norms:Norm"}
+
+
+def test_a_pretrained_network_goes_with_no_network_of_ones_own() -> None:
+    with pytest.raises(ConfigError, match="network must be unet with a pretrained network, but got"):
+        apply(SEGMENTATION["bedroom"](), {"network": "a.py:Net"})

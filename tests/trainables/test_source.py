@@ -192,11 +192,16 @@ def test_a_definition_is_told_by_its_file() -> None:
 
 
 def test_the_plumbing_is_there_and_computes_no_figure(root: Path) -> None:
-    """Nothing of it does arithmetic on tensors or images: torch stands in it for checkpoints and for counting alone."""
-    allowed = {"load", "save", "Tensor", "device", "no_grad", "empty", "zeros", "long"}
+    """Nothing of it does arithmetic on tensors or images: torch stands in it for checkpoints and for counting alone.
+
+    Of `torch.random` it has the guard that leaves the global generator as it was.
+    """
+    allowed = {"load", "save", "Tensor", "device", "no_grad", "empty", "zeros", "long", "random"}
     for module in PLUMBING:
         tree = ast.parse(root.joinpath(*module.split(".")).with_suffix(".py").read_text())
         attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
         used = {(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)}
         assert {attribute for name, attribute in used if name == "torch"} <= allowed, module
         assert not {name for name, _ in used} & {"F", "nn", "random"}, module
+        inner = [n for n in attributes if isinstance(n.value, ast.Attribute) and n.value.attr == "random"]
+        assert {n.attr for n in inner} <= {"fork_rng"}, module

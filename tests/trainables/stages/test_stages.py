@@ -25,6 +25,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "stages": (("segmentation", "fid"), set()),
     "data.dataset": ("mnist", EVERY),
     "data.image_size": (32, EVERY),
+    "network": ("torch.nn:Identity", ALL),
     "unet.base_channels": (24, ALL),
     "unet.channel_mults": ((1, 2, 3, 4), ALL),
     "unet.blocks_per_level": (3, ALL),
@@ -75,6 +76,8 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "segmentation.blocks": ((6, 7), {"segmentation"}),
     "segmentation.timesteps": ((50,), {"segmentation"}),
     "segmentation.noise_levels": ((1.0, -1.0), {"segmentation"}),
+    "segmentation.noise": ("zero", {"segmentation"}),
+    "segmentation.noise_draws": (2, {"segmentation"}),
     "segmentation.label_images": (7, {"segmentation"}),
     "segmentation.validation_images": (7, {"segmentation"}),
     "segmentation.held_out_images": (7, {"segmentation"}),
@@ -86,14 +89,14 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "segmentation.learning_rate": (7e-4, {"segmentation"}),
     "segmentation.miou_rules": (("reference",), {"segmentation"}),
 }
-OTHERWISE = {"data.dataset", "diffusion.zero_terminal_snr"}  # another one would ask for other changes too
+OTHERWISE = {"data.dataset", "network", "diffusion.zero_terminal_snr"}  # another one would change much else
 
 
 def _changed(name: str, value: Any) -> Config:
     if name not in OTHERWISE:
         return apply(BASE, {name: value})
-    section, leaf = name.split(".")
-    return BASE.model_copy(update={section: getattr(BASE, section).model_copy(update={leaf: value})})
+    section, _, leaf = name.partition(".")
+    return BASE.model_copy(update={section: getattr(BASE, section).model_copy(update={leaf: value}) if leaf else value})
 
 
 def _trial_key(config: Config) -> str:
@@ -116,6 +119,20 @@ def test_setting_changes_the_keys_of_the_stages_that_read_it(name: str) -> None:
     changed = _changed(name, value)
     assert _differing(stage_keys(BASE, ABOUT), stage_keys(changed, ABOUT)) == expected
     assert (_trial_key(changed) != _trial_key(BASE)) == bool(expected)
+
+
+@pytest.mark.parametrize("part", ["network", "unet.block", "unet.norm"])
+def test_the_arguments_of_a_part_of_ones_own_are_in_the_keys_that_it_is_in(part: str) -> None:
+    names = {"segmentation.blocks": ("layer.*",)} if part == "network" else {}
+    plain = apply(BASE, {part: "torch.nn:Identity", **names})
+    keys = [stage_keys(apply(plain, {f"{part}_args.slope": slope}), ABOUT) for slope in (0.1, 0.2, 0.2)]
+    assert _differing(keys[0], keys[1]) == _differing(keys[0], stage_keys(plain, ABOUT)) == ALL
+    assert keys[1] == keys[2]
+
+
+def test_an_own_networks_keys_do_not_read_our_unets_settings() -> None:
+    own = apply(BASE, {"network": "torch.nn:Identity", "segmentation.blocks": ("layer.*",)})
+    assert stage_keys(apply(own, {"unet.base_channels": 24, "unet.block": "convnext"}), ABOUT) == stage_keys(own, ABOUT)
 
 
 @pytest.mark.parametrize("stages_", [("fid",), ("segmentation",)])
