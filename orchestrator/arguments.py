@@ -113,7 +113,11 @@ def _add_baseline(parser: argparse.ArgumentParser, space: Space) -> Any:
     """What adds more words to the group in which these are."""
     add = parser.add_argument_group("study").add_argument
     add("--preset", default="quick", help=f"the baseline to start from: {', '.join(space.presets)} (default: quick)")
-    add("--dataset", metavar="NAME", help="short for --set data.dataset=NAME: digits, mnist, voc, folder, bedroom28")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="short for --set data.dataset=NAME: digits, mnist, fashion_mnist, cifar10, voc, folder, bedroom28",
+    )
     add("--set", action="append", default=[], metavar="SETTING=VALUE", dest="settings", help="change the baseline")
     add("--name", help="the study's name (default: made from the preset and the settings)")
     if parser.get_default("command") != "check":

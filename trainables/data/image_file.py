@@ -90,9 +90,13 @@ def read_image(path: Path, channels: int, size: int) -> NDArray[np.uint8]:
     """
     image_head(path)
     with _opened(path) as image:
-        displayed = _displayed(image.convert("L" if channels == 1 else "RGB"), _orientation(image, path))
-        pixels = displayed.resize((size, size), Image.Resampling.BICUBIC)
-        return np.asarray(pixels).reshape(size, size, channels).transpose(2, 0, 1)
+        return squashed(_displayed(image, _orientation(image, path)), channels, size)
+
+
+def squashed(image: Image.Image, channels: int, size: int) -> NDArray[np.uint8]:
+    """The image at `size`, (C, S, S)."""
+    pixels = image.convert("L" if channels == 1 else "RGB").resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(pixels).reshape(size, size, channels).transpose(2, 0, 1)
 
 
 def mask_head(path: Path) -> Head:
