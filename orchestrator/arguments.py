@@ -24,7 +24,11 @@ USAGE = {"report": "report NAME", "search": "search --space SPACE --trials N"}  
 SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 EXAMPLES = {
     "": ("ablations --seeds 0 1 2", "segmentation --preset own --data-root photos"),
-    "ablations": ("ablations --seeds 0 1 2", "ablations --variants adagn --variant 'wide: unet.base_channels=32'"),
+    "ablations": (
+        "ablations --seeds 0 1 2",
+        "ablations --preset own --data-root photos",
+        "ablations --variants adagn --variant 'wide: unet.base_channels=32'",
+    ),
     "segmentation": ("segmentation --heat-map 50 150 250", "segmentation --preset own --data-root photos"),
     "check": ("check --preset paper", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
     "search": ("search --space segmentation --trials 50", "search --space segmentation --trials 50 --dry-run"),

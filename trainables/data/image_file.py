@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 VOID = 255  # the mask value that is no class
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")  # in capitals too, as of masks
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")  # in capitals too, as of masks
 MASK_SUFFIXES = (".png", ".npy")
-FORMATS = ("PNG", "JPEG", "BMP")  # PIL knows dozens, some of which start other programs
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # PIL knows dozens, some of which start other programs
 PNG_DEPTH = 24  # the byte of a PNG that holds its bits a channel
 PNG_EXIF = (
     b"eXIf",
