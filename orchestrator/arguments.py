@@ -24,7 +24,11 @@ USAGE = {"report": "report NAME", "search": "search --space SPACE --trials N"}  
 SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 EXAMPLES = {
     "": ("ablations --seeds 0 1 2", "segmentation --preset own --data-root photos"),
-    "ablations": ("ablations --seeds 0 1 2", "ablations --variants adagn --variant 'wide: unet.base_channels=32'"),
+    "ablations": (
+        "ablations --seeds 0 1 2",
+        "ablations --preset own --data-root photos",
+        "ablations --variants adagn --variant 'wide: unet.base_channels=32'",
+    ),
     "segmentation": ("segmentation --heat-map 50 150 250", "segmentation --preset own --data-root photos"),
     "check": ("check --preset paper", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
     "search": ("search --space segmentation --trials 50", "search --space segmentation --trials 50 --dry-run"),
@@ -113,7 +117,11 @@ def _add_baseline(parser: argparse.ArgumentParser, space: Space) -> Any:
     """What adds more words to the group in which these are."""
     add = parser.add_argument_group("study").add_argument
     add("--preset", default="quick", help=f"the baseline to start from: {', '.join(space.presets)} (default: quick)")
-    add("--dataset", metavar="NAME", help="short for --set data.dataset=NAME: digits, mnist, voc, folder, bedroom28")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="short for --set data.dataset=NAME: digits, mnist, fashion_mnist, cifar10, voc, folder, bedroom28",
+    )
     add("--set", action="append", default=[], metavar="SETTING=VALUE", dest="settings", help="change the baseline")
     add("--name", help="the study's name (default: made from the preset and the settings)")
     if parser.get_default("command") != "check":

@@ -61,8 +61,10 @@ def _remarks(trials: pd.DataFrame) -> Iterator[str]:
     for variant, told in zip(trials["variant"], trials["remarks"], strict=True):
         for remark in filter(None, str(told).split("; ")):
             rows.setdefault(remark, []).append(one_line(variant))
+    whole = trials["variant"].nunique()
     for remark, names in rows.items():
-        yield f"{', '.join(dict.fromkeys(names))}: {remark}"
+        named = list(dict.fromkeys(names))
+        yield f"{'all rows' if 1 < len(named) == whole else ', '.join(named)}: {remark}"
 
 
 def _code(trials: pd.DataFrame) -> Iterator[str]:

@@ -29,7 +29,7 @@ class Section(BaseModel):
 class Data(Section):
     """The dataset and the size that its images are brought to."""
 
-    dataset: Literal["digits", "mnist", "voc", "folder", "bedroom28"] = "digits"
+    dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10", "voc", "folder", "bedroom28"] = "digits"
     image_size: int = Field(default=16, ge=8, le=1024)  # pixels; images are square
 
 

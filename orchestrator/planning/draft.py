@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import UsageError
 from orchestrator.planning.fit import check_distinct
@@ -12,6 +12,7 @@ from orchestrator.planning.settings import Request
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
 from search_spaces.spaces import Space
 from trainables.config import Config, ConfigError, Overrides, apply, references
+from trainables.data import About
 from trainables.own_parts import PartError, check_there
 
 
@@ -25,6 +26,18 @@ def baseline(request: Request) -> Config:
         return apply(_preset(request.space, request.preset), request.settings)
     except ConfigError as error:
         raise UsageError(str(error)) from None
+
+
+def for_data(request: Request, facts: About) -> Request:
+    """The request without the segmentation where its data have no masks, unless it names the stages or has no other.
+
+    Args:
+        facts: of the baseline's dataset.
+    """
+    others = [stage for stage in baseline(request).stages if stage != "segmentation"]
+    if facts.class_names or not others or "stages" in request.settings:
+        return request
+    return replace(request, settings={**request.settings, "stages": others})
 
 
 @dataclass(frozen=True)

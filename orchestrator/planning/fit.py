@@ -40,6 +40,11 @@ def _fits(config: Config, facts: About) -> None:
     dataset = config.data.dataset
     if config.pretrained is None and not facts.train_images:
         raise ConfigError(f"data.dataset: {dataset} has no images to train a DDPM on; it needs a pretrained one")
+    if "segmentation" in config.stages and not facts.class_names:
+        raise ConfigError(
+            f"stages must be [fid], as of the command ablations: the data ({dataset}) have no masks to learn a "
+            f"segmentation from, but got {list(config.stages)}"
+        )
     wanted = segmentation.label_images + segmentation.validation_images
     if "segmentation" in config.stages and wanted > facts.label_images:
         raise ConfigError(

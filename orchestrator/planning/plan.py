@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.errors import UsageError
-from orchestrator.planning.draft import draft
+from orchestrator.planning.draft import baseline, draft, for_data
 from orchestrator.planning.fit import check_fit, check_used, fitted
 from orchestrator.planning.names import BASELINE
 from orchestrator.planning.remarks import remarks
@@ -80,7 +80,9 @@ class Study:
         for trial in self.trials:
             for remark in trial.remarks:
                 told.setdefault(remark, {})[trial.variant] = None
-        return [f"{', '.join(variants)}: {remark}" for remark, variants in told.items()]
+        rows = len({trial.variant for trial in self.trials})
+        named = [("all rows" if 1 < len(of) == rows else ", ".join(of), remark) for remark, of in told.items()]
+        return [f"{names}: {remark}" for names, remark in named]
 
     def stages(self, config: Config) -> dict[str, str]:
         """The keys of the config's stages."""
@@ -119,12 +121,14 @@ def build(request: Request, facts: About | None = None) -> Study:
     Raises:
         UsageError: as `draft`; data that are not there, or that a config does not fit.
     """
-    drafted = draft(request)
-    base, root = drafted.baseline, request.inputs.data_root
-    left_out, names, seen = list(drafted.left_out), list[str](), dict[frozenset[tuple[str, str]], str]()
+    wanted, root = baseline(request).data, request.inputs.data_root
+    names, seen = list[str](), dict[frozenset[tuple[str, str]], str]()
     configs: dict[str, Config] = {}
     try:
-        facts = facts or about(base.data, root)
+        facts = facts or about(wanted, root)
+        request = for_data(request, facts)
+        drafted = draft(request)
+        base, left_out = drafted.baseline, list(drafted.left_out)
         for name, config in drafted.configs.items():
             kind = drafted.kinds[name]
             configs[name] = config = fitted(config, facts) if kind == "control" else config
@@ -216,6 +220,6 @@ def _trial(
         stages=stages,
         flops=flops,
         parameters=parameters if has_network else None,
-        remarks=tuple(remarks(config, baseline)),
+        remarks=tuple(remarks(config, baseline, facts)),
         own_files=own_files(references(config).values()),
     )

@@ -7,17 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from trainables.config import Config
+from trainables.data import About
 from trainables.diffusion.schedules import betas, terminal_signal, timesteps_at
 
 SIGNAL_LIMIT = 0.05  # of the image's, where sampling begins
 
 
-def remarks(config: Config, baseline: Config) -> Iterator[str]:
+def remarks(config: Config, baseline: Config, facts: About) -> Iterator[str]:
     """The remarks on a trial, each without a full stop and without a semicolon.
 
     Args:
         baseline: of the study.
+        facts: of its dataset.
     """
+    if not facts.class_names:
+        yield f"no miou, as the data ({config.data.dataset}) have no masks"
     sampled = "fid" in config.stages and config.sampling.source == "model" and config.training.train_steps
     if sampled and (signal := terminal_signal(config.diffusion)) > SIGNAL_LIMIT:
         yield (
@@ -30,6 +34,14 @@ def remarks(config: Config, baseline: Config) -> Iterator[str]:
             f"{baseline.sampling.samples} samples of the others"
         )
     yield from _noise(config, baseline)
+
+
+def splits(facts: About) -> str:
+    """How many images of which kind each split of the data has, in words."""
+    train, labels, held_out = facts.train_images, facts.label_images, facts.held_out_images
+    kind = "grey" if facts.image_channels == 1 else "RGB"
+    rest = f"{labels:,} labelled, {held_out:,} held out" if facts.class_names else f"{held_out:,} held out, no masks"
+    return f"{train + labels + held_out:,} images ({kind}): {train:,} to train on, {rest}"
 
 
 def _noise(config: Config, baseline: Config) -> Iterator[str]:

@@ -77,7 +77,7 @@ def _examined(request: Request, build: Build, images: bool) -> plan.Study:
         if images:
             data.obtain(baseline.data, root)
         found = data.examine(baseline.data, root, images=images)
-        if "segmentation" in baseline.stages:
+        if "segmentation" in baseline.stages and found.about.class_names:
             _refuse_one_class(found)
     except DataError as error:
         raise UsageError(str(error)) from None

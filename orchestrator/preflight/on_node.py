@@ -18,6 +18,7 @@ from typing import Any
 
 from orchestrator.cluster.resources import trials_a_gpu
 from orchestrator.errors import Unfit
+from orchestrator.planning.remarks import splits
 from orchestrator.preflight.findings import tried
 from results.formatting import size
 from trainables.config import Config, apply
@@ -78,11 +79,12 @@ def _measure_disk(ask: Ask) -> str:
 
 def _compare_data(ask: Ask) -> str:
     data = Config.model_validate(ask["config"]).data
-    found, expected = about(data, _inputs(ask).data_root).fingerprint, ask["fingerprint"]
+    facts = about(data, _inputs(ask).data_root)
+    found, expected = facts.fingerprint, ask["fingerprint"]
     if found != expected:
         where = ask["inputs"]["data_root"] or "the dataset's own folder"
         raise Unfit(f"other files than the driver's in {where}: fingerprint {found[:12]}, but it has {expected[:12]}")
-    return f"{data.dataset}, fingerprint {found[:12]}"
+    return f"{data.dataset}, {splits(facts)}; fingerprint {found[:12]}"
 
 
 def _compare_checkpoint(ask: Ask) -> str:

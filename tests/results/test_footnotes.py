@@ -68,6 +68,8 @@ def test_what_the_plan_remarked_is_said_once_with_the_rows_that_it_is_of() -> No
     lines = markdown_table(summary_of(trials), trials).splitlines()
     assert "Baseline, cosine, held-out: sampling begins from noise alone." in lines
     assert "Baseline, cosine, held-out: it never saw that." in lines
+    trials["remarks"] = "no miou"
+    assert "All rows: no miou." in markdown_table(summary_of(trials), trials).splitlines()
     assert "remarks" not in "".join(markdown_table(summary_of(digits_study()), digits_study()))
 
 

@@ -7,7 +7,17 @@ from collections.abc import Callable
 import pytest
 
 from search_spaces.ablations import CONTROLS, VARIANTS
-from search_spaces.presets import ABLATIONS, SEGMENTATION, paper, paper_segmentation, quick, quick_segmentation, voc
+from search_spaces.presets import (
+    ABLATIONS,
+    SEGMENTATION,
+    own,
+    own_segmentation,
+    paper,
+    paper_segmentation,
+    quick,
+    quick_segmentation,
+    voc,
+)
 from search_spaces.segmentation import CONFIGURATIONS, HEAT_MAP_TIMESTEPS, controls, probes
 from trainables.config import Config, apply, flatten
 from trainables.data import About, about
@@ -51,8 +61,8 @@ def test_papers_network_has_1536_channels_of_features_at_its_timesteps() -> None
     assert network_cost(config, about).feature_channels * len(config.segmentation.timesteps) == 1536
 
 
-def test_voc_and_its_segmentation_train_the_same_ddpm() -> None:
-    one, other = voc(), paper_segmentation()
+@pytest.mark.parametrize(("one", "other"), [(voc(), paper_segmentation()), (own(), own_segmentation())])
+def test_both_kinds_of_study_train_the_same_ddpm(one: Config, other: Config) -> None:
     assert (one.data, one.unet, one.diffusion, one.training) == (
         other.data,
         other.unet,

@@ -7,7 +7,7 @@ import torch
 
 from search_spaces.presets import bedroom, quick
 from trainables.canonical import LATER, canonical, identified, keyed
-from trainables.config import Config, Overrides, apply, flatten
+from trainables.config import PARTS_WITH_ARGS, Config, Overrides, apply, flatten
 from trainables.data import About
 from trainables.stages import settings_keys, twin_keys
 from trainables.training_rates import ema_decay
@@ -125,8 +125,7 @@ def test_what_is_canonical_stays_so() -> None:
 
 
 def test_later_settings_are_there_and_are_no_part_of_a_key_where_they_stand_for_what_was_before() -> None:
-    part = {"unet.block": "a.py:B", "unet.block_args.x": 1, "unet.norm": "a.py:N", "unet.norm_args.x": 1}
-    flat = {name.removesuffix(".x") for name in flatten(apply(Config(), part))}
+    flat = {*flatten(Config()), *(f"{part}_args" for part in PARTS_WITH_ARGS)}
     assert set(LATER) <= flat | {name for name in LATER if name.startswith("pretrained.")}
     assert "weight_decay" not in keyed(Config().training)
     assert keyed([apply(Config(), {"training.weight_decay": 0.1}).training])[0]["weight_decay"] == 0.1

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import jaccard_score
 from torch import Tensor
@@ -279,6 +280,20 @@ def test_a_pretrained_network_of_colours_takes_grey_images(weights: str, tmp_pat
     config = apply(wanted, {"segmentation.blocks": (1, 3)})
     *_, last = run_trial(config, Store(tmp_path / "store"), inputs=Inputs(checkpoint=path))
     assert last.result is not None and last.result["metrics"]["miou"] > 0
+
+
+def test_a_folder_of_images_without_masks_gives_its_distances(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for i in range(30):
+        Image.fromarray(draw.integers(0, 256, (9, 11), np.uint8)).save(tmp_path / f"{i}.png")
+    config = _config(data__dataset="folder", stages=("fid",))
+    figures = {}
+    for name, changes in {"baseline": {}, "real_images": CONTROLS["real_images"] | {"sampling.samples": 6}}.items():
+        *_, last = run_trial(apply(config, changes), Store(tmp_path / "store"), inputs=Inputs(tmp_path))
+        figures[name] = last.result["metrics"]
+    assert set(figures["baseline"]) == FID and set(figures["real_images"]) == ONE_SET
+    assert figures["baseline"]["reference_images"] == 24
+    assert all(np.isfinite(value) for of in figures.values() for value in of.values())
 
 
 def test_label_images_are_paired_by_seed(labelled: list[Tensor], tmp_path: Path) -> None:

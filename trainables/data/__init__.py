@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MODULES = {
     "digits": "trainables.data.digits",
     "mnist": "trainables.data.mnist",
+    "fashion_mnist": "trainables.data.fashion_mnist",
+    "cifar10": "trainables.data.cifar10",
     "voc": "trainables.data.voc",
     "folder": "trainables.data.folder",
     "bedroom28": "trainables.data.bedroom28",
@@ -49,7 +51,10 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class About:
-    """The facts of a dataset that decide whether a config fits it."""
+    """The facts of a dataset that decide whether a config fits it.
+
+    One without masks has no class names and no label images.
+    """
 
     image_channels: int
     class_names: tuple[str, ...]
@@ -63,7 +68,7 @@ class About:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Three disjoint splits. Images are uint8 (N, C, H, W), masks uint8 (N, H, W)."""
+    """Three disjoint splits. Images are uint8 (N, C, H, W), masks uint8 (N, H, W); without masks N is 0 for them."""
 
     train: NDArray[np.uint8]
     label_images: NDArray[np.uint8]

@@ -1,6 +1,6 @@
 """Bedroom-28: LSUN bedrooms with labels of their parts, as ddpm-segmentation publishes them.
 
-    ROOT/bedroom_28/real/train/STEM.{png,jpg,jpeg,bmp}    beside its label, STEM.npy
+    ROOT/bedroom_28/real/train/STEM.{png,jpg,jpeg,bmp,webp}    beside its label, STEM.npy
     ROOT/bedroom_28/real/test/...                         the same; suffixes may be in capitals
 
 ROOT/datasets/bedroom_28 and ROOT itself will do as well. real/train is the label pool and real/test is held out, both

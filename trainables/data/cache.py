@@ -5,10 +5,11 @@ What is in them can be made again, and is written beside and renamed: half of a 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from http.client import HTTPException
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from trainables.cache import cache_folder
 from trainables.data import Arrays, DataError
+from trainables.data.listing import Offenders
 
 DOWNLOAD_FAILS = (OSError, RuntimeError, EOFError, HTTPException)  # torchvision raises what it meets
 
@@ -43,7 +45,13 @@ def located(root: Path | None, name: str, marker: str, *others: str) -> Path:
     )
 
 
-def downloaded(target: Path, marker: str, fetch: Callable[[Path], object], source: str) -> None:
+def downloaded(
+    target: Path,
+    marker: str,
+    fetch: Callable[[Path], object],
+    source: str,
+    unwanted: tuple[str, ...] = ("*.gz", "*.tar"),
+) -> None:
     """Puts what `fetch` writes at `target`, whole or not at all; nothing is fetched where `marker` is there already.
 
     Args:
@@ -51,6 +59,7 @@ def downloaded(target: Path, marker: str, fetch: Callable[[Path], object], sourc
         marker: as in `located`.
         fetch: fills the empty folder that it is given.
         source: where a person gets the data.
+        unwanted: patterns of the files that are not kept; the usual ones are of archives that were unpacked.
 
     Raises:
         DataError: the download failed; the text says how to do without it.
@@ -63,8 +72,8 @@ def downloaded(target: Path, marker: str, fetch: Callable[[Path], object], sourc
             folder = Path(scratch) / target.name
             folder.mkdir()
             fetch(folder)
-            for archive in [*folder.rglob("*.gz"), *folder.rglob("*.tar")]:
-                archive.unlink()
+            for file in [file for pattern in unwanted for file in folder.rglob(pattern)]:
+                file.unlink()
             os.rename(folder, target)
     except DOWNLOAD_FAILS as error:
         if (target / marker).is_dir():
@@ -78,6 +87,33 @@ def downloaded(target: Path, marker: str, fetch: Callable[[Path], object], sourc
                 "or name the folder that it is in by --data-root or ABLATION_DATA",
             ],
         ) from error
+
+
+def verified(folder: Path, checksums: Mapping[str, str], algorithm: str, whose: str, source: str) -> list[bytes]:
+    """The contents of a published dataset's files, in the order of `checksums`.
+
+    Args:
+        checksums: by the file's name in `folder`.
+        algorithm: that they were made by, as hashlib names it.
+        whose: the dataset's name.
+        source: where a person gets the files.
+
+    Raises:
+        DataError: with all files that are missing or are others.
+    """
+    offenders, found = Offenders(), []
+    for name, expected in checksums.items():
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            offenders.add(folder / name, f"cannot be read: {error.strerror}")
+            continue
+        checksum = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+        if checksum != expected:
+            offenders.add(folder / name, f"is not {whose}'s: its {algorithm} should be {expected}, but is {checksum}")
+        found.append(content)
+    offenders.refuse(f"the {whose} data in {folder} cannot be used; get them again from {source}:")
+    return found
 
 
 def cached(name: str, make: Callable[[], Arrays]) -> Arrays:

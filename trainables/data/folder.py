@@ -1,6 +1,6 @@
-"""A folder of one's own images and masks.
+"""A folder of one's own images, with masks or without.
 
-    ROOT/folder/images/STEM.{png,jpg,jpeg,bmp}
+    ROOT/folder/images/STEM.{png,jpg,jpeg,bmp,webp}
     ROOT/folder/masks/STEM.png or .npy                  class numbers; 255 is void
     ROOT/folder/classes.yaml or .yml                    optional: the classes' names
     ROOT/folder/{train,labels,held_out}.txt             optional, all three or none: the stems of the three splits
@@ -10,14 +10,18 @@ Names and suffixes may be in capitals.
 Images that train.txt names need no masks. Without the split files, 60 % of the images train the DDPM, 20 % are the
 label pool and 20 % are held out, at random once and for all. The images have one channel where all of them are grey,
 else three.
+
+Without the folder masks and the split files the images have no masks: those in ROOT/folder/images or, where there is no
+such folder, in ROOT/folder, as `bare` says. ROOT itself will do for ROOT/folder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from trainables.data import About, Arrays, Examined, reading
-from trainables.data.cache import located
+from trainables.cache import cache_folder
+from trainables.data import About, Arrays, DataError, Examined, bare, reading
 from trainables.data.image_file import IMAGE_SUFFIXES, MASK_SUFFIXES
 from trainables.data.listing import (
     CLASS_FILES,
@@ -56,10 +60,56 @@ def examine(data: Data, root: Path | None, images: bool) -> Examined:
 
 
 def _listing(root: Path | None) -> Listing:
-    folder = located(root, "folder", "images")
-    listing = Listing("folder", folder, channels=None)
+    folder = _folder(root)
     split_files = [next(iter(spelled(folder, name)), folder / name) for name in SPLIT_FILES]
     given = any(path.exists() for path in split_files)
+    if given or (folder / "masks").exists():
+        return _with_masks(folder, split_files, given)
+    images = folder / "images"
+    for path in spelled(folder, "images", "masks"):
+        if path.name.lower() != path.name:  # its masks would count as images
+            raise DataError(f"{path}: must be called {path.name.lower()}, in small letters")
+    listing = bare.listing_of(folder, images if images.is_dir() else folder, "folder")
+    if not listing.images and not listing.offenders:
+        raise _nothing(root, listing.remarks)
+    beside = [path for path in folder.iterdir() if path != images and not path.name.startswith(".")]
+    if images.is_dir() and beside:
+        names = ", ".join(sorted(readable(path.name) for path in beside))
+        listing.remarks.append(f"beside images, {names} is not read: masks are read from the folder masks")
+    return listing
+
+
+def _folder(root: Path | None) -> Path:
+    """The folder of the data: the first of ROOT/folder and ROOT that holds images/, else the first that is there."""
+    places = _places(root)
+    there = [place for place in places[: 1 if root is None else 2] if place.is_dir()]
+    for place in [*(place for place in places if (place / "images").is_dir()), *there]:
+        return place
+    raise _nothing(root)
+
+
+def _places(root: Path | None) -> list[Path]:
+    base = root or cache_folder() / "data"
+    return [base / "folder", base]
+
+
+def _nothing(root: Path | None, remarks: Iterable[str] = ()) -> DataError:
+    return DataError(
+        "there are no images: expected the folder images, or images at any depth, in one of these; "
+        "name the folder of the data by --data-root or ABLATION_DATA",
+        [*map(str, _places(root)), *remarks],
+    )
+
+
+def _with_masks(folder: Path, split_files: list[Path], given: bool) -> Listing:
+    """The images and their masks, split.
+
+    Args:
+        given: whether the split files are there, or some of them.
+    """
+    listing = Listing("folder", folder, channels=None)
+    if not (folder / "images").is_dir():
+        listing.offenders.add(folder / "images", "is missing: images that have masks must be in it")
     for part in (folder / "masks", *(split_files if given else ())):
         if not part.exists():
             why = f": {', '.join(SPLIT_FILES)} must all be there, or none" if part in split_files else ""

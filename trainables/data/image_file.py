@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 VOID = 255  # the mask value that is no class
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")  # in capitals too, as of masks
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")  # in capitals too, as of masks
 MASK_SUFFIXES = (".png", ".npy")
-FORMATS = ("PNG", "JPEG", "BMP")  # PIL knows dozens, some of which start other programs
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # PIL knows dozens, some of which start other programs
 PNG_DEPTH = 24  # the byte of a PNG that holds its bits a channel
 PNG_EXIF = (
     b"eXIf",
@@ -90,9 +90,13 @@ def read_image(path: Path, channels: int, size: int) -> NDArray[np.uint8]:
     """
     image_head(path)
     with _opened(path) as image:
-        displayed = _displayed(image.convert("L" if channels == 1 else "RGB"), _orientation(image, path))
-        pixels = displayed.resize((size, size), Image.Resampling.BICUBIC)
-        return np.asarray(pixels).reshape(size, size, channels).transpose(2, 0, 1)
+        return squashed(_displayed(image, _orientation(image, path)), channels, size)
+
+
+def squashed(image: Image.Image, channels: int, size: int) -> NDArray[np.uint8]:
+    """The image at `size`, (C, S, S)."""
+    pixels = image.convert("L" if channels == 1 else "RGB").resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(pixels).reshape(size, size, channels).transpose(2, 0, 1)
 
 
 def mask_head(path: Path) -> Head:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +74,8 @@ class Listing:
         ignore_index: the mask value that is no class.
         unscored_classes: trained on, but no part of the mIoU.
         unread: pairs of the DDPM's images, whose masks nothing reads: they are looked at like the others.
+        bare: held-out images of a dataset without masks.
+        contents: the SHA-256 of files that were hashed while they were listed.
         turned: EXIF's orientation of each image and mask that is not displayed as it is stored, once heads are read.
         remarks: what a person should know, and is no fault.
     """
@@ -90,6 +92,8 @@ class Listing:
     unscored_classes: tuple[int, ...] = ()
     offenders: Offenders = field(default_factory=Offenders)
     unread: list[Pair] = field(default_factory=list)
+    bare: list[Path] = field(default_factory=list)
+    contents: dict[Path, str] = field(default_factory=dict)
     turned: dict[Path, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -101,7 +105,7 @@ class Listing:
     @property
     def images(self) -> list[Path]:
         """Those of all splits."""
-        return self.train + [pair.image for pair in self.pairs]
+        return self.train + [pair.image for pair in self.pairs] + self.bare
 
     def refuse(self) -> None:
         """Raises `DataError` if anything is wrong so far."""
@@ -170,6 +174,29 @@ def readable(name: str) -> str:
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
     """The names in an order that looks random and depends on nothing but `seed` and each name, on any machine."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+
+
+def fifths(contents: Sequence[str], held: int, seed: int) -> list[list[int]]:
+    """The numbers of the items in `held` parts of a fifth of the distinct contents each, and last in the rest.
+
+    It depends on nothing but `seed` and the contents: copies are in one part.
+
+    Args:
+        contents: a digest of each item's.
+    """
+    order = shuffled(set(contents), seed)
+    fifth = max(1, (len(order) + 2) // 5)  # rounded
+    part_of = {content: min(place // fifth, held) for place, content in enumerate(order)}
+    parts: list[list[int]] = [[] for _ in range(held + 1)]
+    for number, content in enumerate(contents):
+        parts[part_of[content]].append(number)
+    return parts
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of the file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def class_names_in(paths: Iterable[Path], offenders: Offenders) -> tuple[str, ...] | None:

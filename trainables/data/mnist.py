@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.data import About, Arrays
-from trainables.data.cache import downloaded, located
+from trainables.data.cache import downloaded, located, verified
 from trainables.data.digits import CLASS_NAMES, INK
-from trainables.data.listing import Offenders, shuffled
+from trainables.data.listing import shuffled
 from trainables.sections import Data
 
 MARKER = "MNIST/raw"
@@ -49,12 +50,20 @@ def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
     Raises:
         DataError: files that are missing or not MNIST's.
     """
-    train, _, test, digits = _verified(located(root, "mnist", MARKER) / MARKER)
+    contents = verified(located(root, "mnist", MARKER) / MARKER, SHA256, "sha256", "MNIST", SOURCE)
+    return about(data, root), splits([idx_array(content) for content in contents], data.image_size)
+
+
+def splits(files: Sequence[NDArray[np.uint8]], size: int) -> Arrays:
+    """The splits of a dataset of MNIST's kind, brought to `size`.
+
+    Args:
+        files: training images (N, 28, 28) and their classes (N,), test images and theirs.
+    """
+    train, _, test, classes = files
     order = np.array([int(name) for name in shuffled(map(str, range(TEST)), SPLIT_SEED)])
-    images, masks = _with_masks(test[order], digits[order], data.image_size)
-    train = _images(train, data.image_size)
-    splits = Arrays(train, images[:LABELS], masks[:LABELS], images[LABELS:], masks[LABELS:])
-    return about(data, root), splits
+    images, masks = _with_masks(test[order], classes[order], size)
+    return Arrays(_images(train, size), images[:LABELS], masks[:LABELS], images[LABELS:], masks[LABELS:])
 
 
 def download(root: Path) -> None:
@@ -72,24 +81,7 @@ def download(root: Path) -> None:
     downloaded(root / "mnist", MARKER, fetch, SOURCE)
 
 
-def _verified(folder: Path) -> list[NDArray[np.uint8]]:
-    """The arrays in the four files, in the order of `SHA256`."""
-    offenders, found = Offenders(), []
-    for name, expected in SHA256.items():
-        try:
-            content = (folder / name).read_bytes()
-        except OSError as error:
-            offenders.add(folder / name, f"cannot be read: {error.strerror}")
-            continue
-        if (sha256 := hashlib.sha256(content).hexdigest()) != expected:
-            offenders.add(folder / name, f"is not MNIST's: its sha256 should be {expected}, but is {sha256}")
-        else:
-            found.append(_idx(content))
-    offenders.refuse(f"the mnist data in {folder} cannot be used; get them again from {SOURCE}:")
-    return found
-
-
-def _idx(content: bytes) -> NDArray[np.uint8]:
+def idx_array(content: bytes) -> NDArray[np.uint8]:
     """The array in an IDX file of bytes: a magic number that ends in the dimensions, their lengths, the values."""
     dimensions = content[3]
     shape = np.frombuffer(content, ">u4", dimensions, offset=4)

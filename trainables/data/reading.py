@@ -27,7 +27,7 @@ from trainables.data.image_file import (
     read_image,
     read_mask,
 )
-from trainables.data.listing import Contents, Listing, Pair
+from trainables.data.listing import Contents, Listing, Pair, sha256_of
 from trainables.data.survey import survey
 from trainables.sections import Data
 
@@ -86,14 +86,14 @@ def _about(listing: Listing, channels: int, fingerprint: str | None = None) -> A
     Args:
         fingerprint: where it is known; computed where it is not.
     """
-    names = listing.class_names or _numbered(listing)
+    names = listing.class_names or (_numbered(listing) if listing.pairs else ())
     listing.refuse()
     return About(
         image_channels=channels,
         class_names=names,
         train_images=len(listing.train),
         label_images=len(listing.labels),
-        held_out_images=len(listing.held_out),
+        held_out_images=len(listing.held_out) + len(listing.bare),
         fingerprint=fingerprint or _fingerprint(listing),
         ignore_index=listing.ignore_index,
         unscored_classes=listing.unscored_classes,
@@ -147,13 +147,13 @@ def _decoded(listing: Listing, channels: int, size: int) -> Arrays:
         images(listing.train),
         images([pair.image for pair in labels]),
         masks(labels),
-        images([pair.image for pair in held_out]),
+        images([pair.image for pair in held_out] + listing.bare),
         masks(held_out),
     )
     for pair in listing.unread:
         with listing.offenders.of(pair.mask):
             _named_only(read_mask(pair.mask), listing)
-    if not listing.offenders and (found.label_masks == listing.ignore_index).all():
+    if not listing.offenders and labels and (found.label_masks == listing.ignore_index).all():
         listing.offenders.add(listing.folder, "no mask of the label pool holds a class")
     listing.refuse()
     return found
@@ -197,12 +197,9 @@ def _contents(listing: Listing) -> Contents:
     files = {"train": listing.train}
     for split, pairs in (("labels", listing.labels), ("held out", listing.held_out)):
         files[split] = [path for pair in pairs for path in (pair.image, pair.mask)]
-    found: Contents = {}
-    for split, paths in files.items():
-        for path in paths:
-            with path.open("rb") as file:
-                found[split, path] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    files["held out"] += listing.bare
+    known = listing.contents
+    return {(split, path): known.get(path) or sha256_of(path) for split, paths in files.items() for path in paths}
 
 
 def _by(size: tuple[int, int]) -> str:

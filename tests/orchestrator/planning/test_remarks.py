@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.errors import UsageError
 from orchestrator.planning import plan
-from orchestrator.planning.remarks import remarks
+from orchestrator.planning.remarks import remarks, splits
 from orchestrator.planning.settings import Request
 from search_spaces.presets import quick
-from search_spaces.spaces import ABLATIONS
+from search_spaces.spaces import ABLATIONS, SEGMENTATION
 from trainables.config import apply
 from trainables.data import About
 
@@ -17,7 +18,7 @@ ABOUT = About(1, ("a", "b"), 1000, 300, 12, "fingerprint")
 
 
 def said(changes, baseline=None):
-    return list(remarks(apply(quick(), changes), baseline or apply(quick(), changes)))
+    return list(remarks(apply(quick(), changes), baseline or apply(quick(), changes), ABOUT))
 
 
 def test_a_usual_baseline_has_none():
@@ -102,3 +103,33 @@ def test_the_plan_tells_a_remark_once_with_all_that_it_is_of(tiny):
 def test_an_untrained_network_is_not_said_to_have_seen_too_little():
     changes = SHORT | {"diffusion.beta_scaling": "none", "training.train_steps": 0}
     assert said(changes) == []
+
+
+def test_data_without_masks_leave_the_segmentation_out_and_every_row_says_so(tiny):
+    unlabelled = About(1, (), 1000, 0, 200, "fingerprint")
+    whole = plan.build(Request(ABLATIONS, settings=tiny), unlabelled)
+    assert whole.baseline.stages == ("fid",)
+    assert {trial.config.stages for trial in whole.trials} == {("fid",)}
+    assert "raw_pixels" not in {trial.variant for trial in whole.trials}
+    assert whole.remarks == ["all rows: no miou, as the data (digits) have no masks"]
+    # It is the study that whoever leaves it out by hand has.
+    by_hand = plan.build(Request(ABLATIONS, settings={**tiny, "stages": ["fid"]}), unlabelled)
+    assert whole.name == by_hand.name
+    assert [trial.key for trial in whole.trials] == [trial.key for trial in by_hand.trials]
+
+
+@pytest.mark.parametrize("stages", [["segmentation"], ["fid", "segmentation"]])
+def test_a_segmentation_that_is_asked_for_by_name_needs_masks(stages, tiny):
+    unlabelled = About(1, (), 1000, 0, 200, "fingerprint")
+    with pytest.raises(UsageError, match=r"^stages must be \[fid\], as of the command ablations: the data"):
+        plan.build(Request(ABLATIONS, settings={**tiny, "stages": stages}), unlabelled)
+    with pytest.raises(UsageError, match=r"^stages must be \[fid\]"):
+        plan.build(Request(SEGMENTATION, settings=tiny), unlabelled)
+    with pytest.raises(UsageError, match=r"^variant mine: stages must be \[fid\]"):
+        plan.build(Request(ABLATIONS, settings=tiny, new=[("mine", {"stages": stages})]), unlabelled)
+
+
+def test_the_splits_are_told_with_their_counts():
+    assert splits(ABOUT) == "1,312 images (grey): 1,000 to train on, 300 labelled, 12 held out"
+    told = "60,000 images (RGB): 50,000 to train on, 10,000 held out, no masks"
+    assert splits(About(3, (), 50_000, 0, 10_000, "fingerprint")) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -136,3 +137,62 @@ def test_what_a_checkpoint_does_not_tell_is_named_and_grey_data_go_with_it(
     note = "net.pt is loaded from its part ['ema']['module.*'] with num_head_channels=-1, num_heads=2, "
     note += "use_new_attention_order=False, which no key or shape of it tells: features are wrong unless"
     assert f"note: {note}" in capsys.readouterr().out
+
+
+@pytest.fixture
+def bare(own: Path) -> Path:
+    """The images alone, a few of them deeper."""
+    for path in [own / "masks", *own.glob("*.txt")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (own / "images/deep").mkdir()
+    for i in range(30):
+        (own / f"images/{i}.png").rename(own / f"images/deep/{i}.png")
+    return own
+
+
+def test_images_without_masks_are_planned_without_segmentation_and_the_plan_says_so(
+    bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(bare / "images/40.png", bare / "images/copy.png")
+    (bare / "images/film.gif").write_text("")
+    assert main(["ablations", "--preset", "own", "--data-root", str(bare), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "all rows: no miou, as the data (folder) have no masks\n" in out
+    counts = re.search(r"data folder: 131 images \(grey\): (\d+) to train on, (\d+) held out, no masks\n", out)
+    assert counts and int(counts[1]) + int(counts[2]) == 131 and int(counts[2]) in (26, 27)
+    assert "note: files that are not read, as they are no images of a kind that is: 1 .gif\n" in out
+    assert "pixels of the masks" not in out and "segmentation" not in out and "raw_pixels" not in out
+    assert "real_images: the distance of " in out
+
+
+def test_masks_are_segmented_by_the_same_preset(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablations", "--preset", "own", "--data-root", str(own), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "data folder: 130 images (grey): 100 to train on, 25 labelled, 5 held out\n" in out
+    assert "raw_pixels" in out and "no miou" not in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["segmentation"],
+        ["ablations", "--set", "stages=[segmentation]"],
+        ["ablations", "--set", "stages=[fid,segmentation]"],
+        ["search", "--space", "segmentation", "--trials", "2"],
+    ],
+    ids=" ".join,
+)
+def test_a_segmentation_that_is_asked_for_needs_masks(
+    words: list[str], bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--preset", "own", "--data-root", str(bare), "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: stages must be [fid], as of the command ablations: the data (folder) have no masks")
+
+
+def test_digits_distance_in_colour_is_one_line(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (8, 8), (9, 0, 0)).save(bare / "images/red.png")
+    words = ["ablations", "--preset", "own", "--data-root", str(bare), "--set", "fid.metrics=[fid_digits]"]
+    assert main([*words, "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "fid_digits is for grey images, and folder has 3 channels" in line

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -91,6 +94,34 @@ def folder_tree(tree: Tree) -> Tree:
         tree.image(f"images/{i}.png")
         tree.mask(f"masks/{i}.png")
     return tree
+
+
+class Response(io.BytesIO):
+    """What urlopen gives."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.url, self.length = None, len(content)
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, bytes]], list[str]]:
+    """Serves files by the last part of their address, and returns the addresses that are asked for."""
+
+    def begin(content: dict[str, bytes]) -> list[str]:
+        asked = []
+
+        def urlopen(request: Any, *_: Any, **__: Any) -> Response:
+            asked.append(request.full_url)
+            name = request.full_url.rpartition("/")[2]
+            if name not in content:
+                raise URLError("no route to host")
+            return Response(content[name])
+
+        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+        return asked
+
+    return begin
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -160,9 +160,33 @@ def test_two_files_of_a_stem_are_one_too_many(folder_tree: Any) -> None:
     assert "masks/5.npy: is a second mask, beside 5.png" in message
 
 
-def test_missing_masks_folder_is_one_line(folder_tree: Any) -> None:
+def test_split_files_without_masks_are_one_line(folder_tree: Any) -> None:
+    for split, stems in {"train": "0123", "labels": "456", "held_out": "789"}.items():
+        folder_tree.text(f"{split}.txt", *stems)
     (folder_tree.root / "masks").rename(folder_tree.root / "labels")
     assert _message(folder_tree.root).splitlines()[1:] == [f"  {folder_tree.root / 'masks'}: is missing"]
+
+
+def test_masks_of_another_name_are_no_images_and_their_folder_is_named(folder_tree: Any) -> None:
+    (folder_tree.root / "masks").rename(folder_tree.root / "labels")
+    found = data.examine(DATA, folder_tree.root, images=False)
+    assert (found.about.class_names, found.about.train_images, found.about.held_out_images) == ((), 8, 2)
+    assert found.survey and found.survey.remarks == (
+        "beside images, labels is not read: masks are read from the folder masks",
+    )
+
+
+@pytest.mark.parametrize("name", ["Images", "MASKS"])
+def test_a_folder_in_capitals_is_one_line(name: str, folder_tree: Any) -> None:
+    shutil.rmtree(folder_tree.root / "masks")
+    (folder_tree.root / "images").rename(folder_tree.root / name)
+    assert _message(folder_tree.root) == f"{folder_tree.root / name}: must be called {name.lower()}, in small letters"
+
+
+def test_masks_without_a_folder_of_images_are_one_line(folder_tree: Any) -> None:
+    (folder_tree.root / "images").rename(folder_tree.root / "photos")
+    line = f"  {folder_tree.root / 'images'}: is missing: images that have masks must be in it"
+    assert _message(folder_tree.root).splitlines()[1:] == [line]
 
 
 def test_root_may_be_the_folder_or_what_it_is_in(folder_tree: Any, tmp_path: Path) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -198,51 +195,26 @@ def test_small_images_are_resized_as_torch_does_and_in_batches(
 # Downloads: torchvision's own code, with the network replaced.
 
 
-class Response(io.BytesIO):
-    """What urlopen gives."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(content)
-        self.url, self.length = None, len(content)
-
-
-def _serve(monkeypatch: pytest.MonkeyPatch, content: dict[str, bytes]) -> list[str]:
-    """Serves files by the last part of their address, and returns the addresses that are asked for."""
-    asked = []
-
-    def urlopen(request: Any, *_: Any, **__: Any) -> Response:
-        asked.append(request.full_url)
-        name = request.full_url.rpartition("/")[2]
-        if name not in content:
-            raise URLError("no route to host")
-        return Response(content[name])
-
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    return asked
-
-
 def _idx(values: np.ndarray) -> bytes:
     return bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
 
 
-def test_download_unpacks_the_four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_unpacks_the_four_files(tmp_path: Path, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.datasets import MNIST
 
     arrays = {name: np.zeros((3, 28, 28)[: 3 if "images" in name else 1], np.uint8) for name in mnist.SHA256}
     packed = {f"{name}.gz": gzip.compress(_idx(values)) for name, values in arrays.items()}
     md5 = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
     monkeypatch.setattr(MNIST, "resources", md5)
-    _serve(monkeypatch, packed)
+    serve(packed)
     mnist.download(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == sorted(mnist.SHA256)
     assert (tmp_path / "mnist" / "MNIST" / "raw").is_dir()
 
 
 @pytest.mark.parametrize("served", [{}, {"train-images-idx3-ubyte.gz": b"half of it"}], ids=["no network", "cut"])
-def test_failed_download_leaves_nothing(
-    served: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = _serve(monkeypatch, served)
+def test_failed_download_leaves_nothing(served: dict[str, bytes], tmp_path: Path, serve: Any) -> None:
+    asked = serve(served)
     with pytest.raises(DataError) as caught:
         mnist.download(tmp_path)
     assert asked
