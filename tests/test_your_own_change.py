@@ -1,0 +1,66 @@
+"""Every example of docs/your_own_change.md runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.planning.settings import parse_settings, parse_variant
+from orchestrator.run import main
+from search_spaces.presets import quick
+from trainables.config import apply
+from trainables.pipeline import run_trial
+from trainables.store import Store
+
+PAGE = (Path(__file__).parent.parent / "docs" / "your_own_change.md").read_text()
+FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.S))
+WORDS = [line.strip() for line in PAGE.splitlines() if re.match(r"    (--set |[a-z_.]+=)", line)]
+BRIEF = {
+    "training.train_steps": 3, "training.batch_size": 8, "unet.base_channels": 8, "unet.channel_mults": [1, 2],
+    "unet.attention_resolutions": [], "segmentation.blocks": [4, 5], "diffusion.timesteps": 300,
+    "sampling.samples": 16, "sampling.batch_size": 16, "sampling.sampling_steps": 3, "sampling.sampling_repeats": 2,
+    "segmentation.label_images": 4, "segmentation.held_out_images": 4, "segmentation.epochs": 1,
+}  # fmt: skip
+
+
+def settings(words: str) -> dict[str, object]:
+    if words.startswith("--set"):
+        return parse_settings([words.removeprefix("--set").strip().strip('"')])
+    return parse_variant(f"mine: {words}")[1]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_page_has_an_example_of_every_kind() -> None:
+    named = {name for words in WORDS for name, value in settings(words).items() if ":" in str(value)}
+    assert len(FILES) == 6
+    assert named == {
+        "unet.block", "unet.norm", "network", "diffusion.beta_schedule", "training.loss", "fid.metrics",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: words.split("=")[0].removeprefix('--set "'))
+def test_an_example_runs_through_the_whole_pipeline(words: str, folder: Path) -> None:
+    config = apply(quick(), {**BRIEF, **settings(words)})
+    (*_, last) = run_trial(config, Store(str(folder / "store")))
+    assert last.result is not None
+    measured = last.result["metrics"]
+    assert {"fid_digits", "miou"} <= measured.keys()
+    assert ("coverage" in measured) == ("coverage" in words)
+
+
+def test_the_examples_pass_the_trial_before_a_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    variants = [f"v{i}: {words}" for i, words in enumerate(WORDS) if not words.startswith("--set")]
+    words = [word for variant in variants for word in ("--variant", variant)]
+    brief = [word for name, value in BRIEF.items() for word in ("--set", f"{name}={value}")]
+    metric = next(w for w in WORDS if w.startswith("--set")).removeprefix("--set ").strip('"')
+    assert main(["ablations", "--dry-run", "--variants", "baseline", *words, *brief, "--set", metric]) == 0
+    assert "v0-seed0" in capsys.readouterr().out
