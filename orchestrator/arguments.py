@@ -158,7 +158,10 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         help=f"between checkpoints (default: {default.checkpoint_interval_s:g})",
     )  # fmt: skip
     add = _add_places(parser)
-    add("--data-root", type=Path, metavar="FOLDER", help="where the data are (default: $ABLATION_DATA, else a cache)")
+    add(
+        "--data-root", type=Path, metavar="FOLDER",
+        help="where the data are; a .npz of images will do (default: $ABLATION_DATA, else a cache)",
+    )  # fmt: skip
     if parser.get_default("command") in (SEGMENTATION.name, "search"):
         add("--checkpoint", type=Path, metavar="FILE", help="weights of a pretrained network (preset bedroom)")
 
@@ -213,8 +216,8 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Req
     new += [parse_variant(text) for text in args.variant]
     if args.data_root is not None and not str(args.data_root).strip("."):
         raise UsageError("--data-root: must be a folder of its own, but got ''")
-    if args.data_root is not None and not args.data_root.is_dir():
-        raise UsageError(f"--data-root: there is no folder {args.data_root}")
+    if args.data_root is not None and not (args.data_root.is_dir() or _is_npz(args.data_root)):
+        raise UsageError(f"--data-root: there is no folder {args.data_root}, and no such .npz file")
     data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
     return Request(
         space=space,
@@ -227,6 +230,10 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Req
         heat_map=args.heat_map if args.heat_map is None else tuple(dict.fromkeys(args.heat_map)),
         inputs=Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve()),
     )
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz" and path.is_file()
 
 
 def resources(args: argparse.Namespace) -> Resources:

@@ -108,7 +108,8 @@ def own() -> Config:
     Command: `python -m orchestrator.run ablations --preset own --data-root FOLDER`.
     Time and figures: not measured; they depend on the images. From so few samples `fid` is a smoke value, as the table
     says; `kid` has no such bias. Both need the Inception's weights, which are downloaded; of grey images alone
-    `--set fid.metrics=[fid_digits]` needs no download, but is a distance between digits.
+    `--set fid.metrics=[fid_digits]` needs no download, but is a distance between digits. At 64x64 pixels the attention
+    is named anew too: `--set data.image_size=64 --set unet.attention_resolutions=[16]`.
     """
     return own_segmentation().model_copy(
         update={

@@ -11,7 +11,7 @@ class Inputs:
     """Where a machine keeps its files: no settings, so no part of any key; what is in them is.
 
     Args:
-        data_root: the folder of the datasets; None for their own default.
+        data_root: the folder of the datasets, or a .npz of images; None for their own default.
         checkpoint: of a pretrained network; None where none is asked for.
     """
 

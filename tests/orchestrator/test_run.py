@@ -131,8 +131,8 @@ def test_a_dry_run_shows_every_trial_and_writes_nothing(tmp_path, monkeypatch, c
         (["--storage", "file/x"], "--storage: cannot write to file/x (Not a directory)"),
         (["--tracking-uri", "foo://x"], "--tracking-uri: must begin with one of sqlite:///"),
         (["--tracking-uri", "sqlite:////not/there/x.db"], "the folder of sqlite:////not/there/x.db is not there"),
-        (["--data-root", "not-there"], "--data-root: there is no folder not-there"),
-        (["--data-root", "file"], "--data-root: there is no folder file"),
+        (["--data-root", "not-there"], "--data-root: there is no folder not-there, and no such .npz file"),
+        (["--data-root", "file"], "--data-root: there is no folder file, and no such"),
     ],
 )
 @pytest.mark.parametrize("command", [["ablations"], ["search", "--space=segmentation", "--trials=2"]])

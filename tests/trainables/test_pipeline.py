@@ -296,6 +296,18 @@ def test_a_folder_of_images_without_masks_gives_its_distances(tmp_path: Path) ->
     assert all(np.isfinite(value) for of in figures.values() for value in of.values())
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_npz_gives_what_its_arrays_allow(masked: bool, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 9, 11, 1), np.uint8)
+    masks = {"masks": (images[..., 0] > 100).astype(np.uint8)} if masked else {}
+    np.savez(tmp_path / "mine.npz", images=images, **masks)
+    config = _config(data__dataset="folder", stages=("fid", "segmentation") if masked else ("fid",))
+    *_, last = run_trial(config, Store(tmp_path / "store"), inputs=Inputs(tmp_path / "mine.npz"))
+    assert set(last.result["metrics"]) >= FID
+    assert ("iou/class 1" in last.result["metrics"]) == masked
+    assert last.result["metrics"]["reference_images"] == (18 if masked else 24)
+
+
 def test_label_images_are_paired_by_seed(labelled: list[Tensor], tmp_path: Path) -> None:
     trials = [("baseline", 0), ("cosine", 0), ("raw_pixels", 0), ("baseline", 1)]
     for name, seed in trials:

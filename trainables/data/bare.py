@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainables.data.image_file import IMAGE_SUFFIXES, one_line
-from trainables.data.listing import Listing, fifths, readable, sha256_of
+from trainables.data.listing import Listing, Offenders, fifths, readable, sha256_of
+from trainables.data.survey import counted
 
 SPLIT_SEED = 20240526  # fixed: the splits are the same for every seed, study and machine
 SPLITS = ("train", "held_out")
@@ -37,7 +38,7 @@ def listing_of(folder: Path, within: Path, name: str) -> Listing:
     if len(given) == 1:
         (missing,) = set(named) - set(given)
         listing.offenders.add(missing, f"is missing: the folders {' and '.join(SPLITS)} must both be there, or neither")
-    files = files_below(within, listing)
+    files = files_below(within, listing.offenders)
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     others = Counter(path.suffix.lower() for path in files if path.suffix.lower() not in IMAGE_SUFFIXES)
     if others:
@@ -51,12 +52,12 @@ def listing_of(folder: Path, within: Path, name: str) -> Listing:
     return listing
 
 
-def files_below(folder: Path, listing: Listing) -> list[Path]:
+def files_below(folder: Path, offenders: Offenders) -> list[Path]:
     """All files at any depth, sorted, but those that begin with a dot or are in such folders."""
     found, seen = list[Path](), set[str]()
 
     def unreadable(error: OSError) -> None:
-        listing.offenders.add(Path(readable(error.filename)), f"cannot be read: {error.strerror}")
+        offenders.add(Path(readable(error.filename)), f"cannot be read: {error.strerror}")
 
     for place, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         real = os.path.realpath(place)
@@ -87,7 +88,7 @@ def _split_as_named(images: Sequence[Path], named: list[Path], listing: Listing)
         if not paths:
             listing.offenders.add(part, "holds no image")
     if outside := len(images) - len(listing.train) - len(listing.bare):
-        listing.remarks.append(f"{outside} images are in neither {' nor '.join(SPLITS)}, and are not read")
+        listing.remarks.append(f"{counted(outside, 'image')} in neither {' nor '.join(SPLITS)}, and not read")
 
 
 def _split(images: Sequence[Path], listing: Listing) -> None:

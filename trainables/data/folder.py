@@ -12,7 +12,8 @@ label pool and 20 % are held out, at random once and for all. The images have on
 else three.
 
 Without the folder masks and the split files the images have no masks: those in ROOT/folder/images or, where there is no
-such folder, in ROOT/folder, as `bare` says. ROOT itself will do for ROOT/folder.
+such folder, in ROOT/folder, as `bare` says. ROOT itself will do for ROOT/folder. ROOT/folder/*.npz hold arrays in
+place of files, as `npz` says; one such file will do for ROOT.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.cache import cache_folder
-from trainables.data import About, Arrays, DataError, Examined, bare, reading
+from trainables.data import About, Arrays, DataError, Examined, bare, npz, reading
 from trainables.data.image_file import IMAGE_SUFFIXES, MASK_SUFFIXES
 from trainables.data.listing import (
     CLASS_FILES,
     Listing,
+    Offenders,
     Pair,
     check_disjoint,
     class_names_in,
@@ -46,17 +48,38 @@ OTHER_CLASS_FILES = ("classes.txt", "classes.json", "classes.csv", "classes.name
 
 def about(data: Data, root: Path | None = None) -> About:
     """The facts of the dataset: the same at every image size."""
-    return reading.about(_listing(root))
+    archives = _archives(root)
+    return npz.about(archives) if archives else reading.about(_listing(root))
 
 
 def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
     """Its facts, and its images and masks squashed to `data.image_size`."""
-    return reading.read(_listing(root), data)
+    archives = _archives(root)
+    return npz.read(archives, data) if archives else reading.read(_listing(root), data)
 
 
 def examine(data: Data, root: Path | None, images: bool) -> Examined:
     """Its facts, and what its masks hold; its images and masks as well where they are wanted."""
-    return reading.examine(_listing(root), data, images)
+    archives = _archives(root)
+    return npz.examine(archives, data, images) if archives else reading.examine(_listing(root), data, images)
+
+
+def _archives(root: Path | None) -> list[Path]:
+    """The .npz files that hold the data; none where files of images do.
+
+    Args:
+        root: a folder, or such a file.
+    """
+    if root is not None and root.is_file():
+        return [root]
+    folder = _folder(root)
+    found = [path for paths in files_in(folder, (".npz",)).values() for path in paths]
+    if not found or (folder / "images").exists() or (folder / "masks").exists():
+        return []
+    images = [path for path in bare.files_below(folder, Offenders()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if images:
+        raise DataError(f"{folder}: holds both {found[0].name} and images ({images[0].relative_to(folder)}): which?")
+    return found
 
 
 def _listing(root: Path | None) -> Listing:

@@ -56,7 +56,7 @@ def _kept(name: str) -> Survey | None:
 
 
 def _survey(listing: Listing, contents: Contents, check: Callable[[Mask], object]) -> Survey:
-    masks, palettes = _Masks(listing), _Palettes(listing)
+    masks, palettes = Masks(listing.ignore_index), _Palettes(listing)
 
     def pixels_of(pairs: Iterable[Pair]) -> tuple[int, ...]:
         total = np.zeros(VOID + 1, np.int64)
@@ -74,18 +74,22 @@ def _survey(listing: Listing, contents: Contents, check: Callable[[Mask], object
     both = np.flatnonzero(np.sum(pixels, axis=0)).tolist()
     classes = [number for number in both if number != listing.ignore_index]
     remarks = [*_turned(listing), *_twins(listing, contents), *masks.remarks(), *palettes.remarks()]
-    return Survey(*pixels, (*remarks, *_gaps(classes, listing)))
+    return Survey(*pixels, (*remarks, *(gaps(classes) if listing.class_names is None else ())))
 
 
-class _Masks:
-    """Whether masks hold class numbers, or what an interpolation made of them."""
+class Masks:
+    """Whether masks hold class numbers, or what an interpolation made of them.
 
-    def __init__(self, listing: Listing) -> None:
-        self.listing, self.ramps, self.changes = listing, 0, 0
+    Args:
+        ignore_index: the mask value that is no class.
+    """
+
+    def __init__(self, ignore_index: int) -> None:
+        self.ignore_index, self.ramps, self.changes = ignore_index, 0, 0
 
     def look_at(self, mask: Mask) -> None:
         """Counts what interpolation leaves; `Unusable` where nearly all numbers of the mask are of it."""
-        numbers = [number for number in numbers_in(mask) if number != self.listing.ignore_index]
+        numbers = [number for number in numbers_in(mask) if number != self.ignore_index]
         ramps, changes = _ramps(mask.astype(np.int16))
         self.ramps, self.changes = self.ramps + ramps, self.changes + changes
         if len(numbers) < FEWEST_SCATTERED:
@@ -174,7 +178,7 @@ def _turned(listing: Listing) -> Iterator[str]:
     if listing.turned:
         files = _some(path.name for path in listing.turned)
         yield (
-            f"{_count(len(listing.turned), 'file')} turned as EXIF's orientation says ({files}): "
+            f"{counted(len(listing.turned), 'file')} turned as EXIF's orientation says ({files}): "
             "an image's mask must be as the image is displayed"
         )
 
@@ -192,12 +196,16 @@ def _twins(listing: Listing, contents: Contents) -> Iterator[str]:
             pairs.setdefault((other, split), []).append(f"{path.name} is {twin.name}")
     for (other, split), found in pairs.items():
         learned = ": they are scored and learned from" if "held out" in (other, split) else ""
-        yield f"{_count(len(found), 'image')} byte for byte in both '{other}' and '{split}' ({_some(found)}){learned}"
+        yield f"{counted(len(found), 'image')} byte for byte in both '{other}' and '{split}' ({_some(found)}){learned}"
 
 
-def _gaps(classes: list[int], listing: Listing) -> Iterator[str]:
-    """A warning of classes that are counted for the sake of a higher number alone."""
-    if listing.class_names is None and classes and 2 * len(classes) < classes[-1] + 1:
+def gaps(classes: list[int]) -> Iterator[str]:
+    """A warning of classes that are counted for the sake of a higher number alone.
+
+    Args:
+        classes: the numbers that occur, sorted.
+    """
+    if classes and 2 * len(classes) < classes[-1] + 1:
         yield (
             f"{classes[-1] + 1} classes are counted, up to the highest number, but only {len(classes)} occur "
             f"({_some(map(str, classes), 12)}): number them 0, 1, 2, ..., or name all in classes.yaml"
@@ -209,5 +217,6 @@ def _some(names: Iterable[str], shown: int = SHOWN) -> str:
     return ", ".join(listed[:shown]) + (", ..." if len(listed) > shown else "")
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Such as "1 file is" or "2 files are"."""
     return f"1 {noun} is" if number == 1 else f"{number} {noun}s are"

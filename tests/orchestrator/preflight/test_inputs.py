@@ -196,3 +196,23 @@ def test_digits_distance_in_colour_is_one_line(bare: Path, capsys: pytest.Captur
     assert main([*words, "--dry-run"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "fid_digits is for grey images, and folder has 3 channels" in line
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_npz_is_planned_as_a_folder_is(masked: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (130, 8, 8, 3), np.uint8)
+    masks = {"masks": np.indices(images.shape[:3])[2] // 4} if masked else {}
+    np.savez(tmp_path / "mine.npz", images=images, y=np.zeros(130), **masks)
+    assert main(["ablations", "--preset", "own", "--data-root", str(tmp_path / "mine.npz"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    splits = "78 to train on, 26 labelled, 26 held out" if masked else "104 to train on, 26 held out, no masks"
+    assert f"data folder: 130 images (RGB): {splits}\n" in out
+    assert "note: mine.npz: y is not read\n" in out
+    assert ("class 1" in out) == ("raw_pixels" in out) == masked
+
+
+def test_a_npz_that_cannot_be_used_is_told_with_its_array(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "mine.npz", images=np.zeros((9, 3, 8, 8)))
+    assert main(["ablations", "--preset", "own", "--data-root", str(tmp_path), "--dry-run"]) == 2
+    line = capsys.readouterr().err.splitlines()[1]
+    assert line.startswith(f"  {tmp_path}/mine.npz: images is float64 of shape (9, 3, 8, 8); images must be uint8")

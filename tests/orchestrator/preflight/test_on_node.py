@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -6,6 +7,7 @@ from orchestrator.planning.settings import Request
 from orchestrator.preflight import on_node
 from search_spaces.spaces import ABLATIONS, SEGMENTATION
 from trainables.config import apply
+from trainables.data import about
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,14 @@ def test_a_node_tells_what_it_cannot_use_in_one_line(study, tmp_path):
     assert found["data"][1].startswith("there is no bedroom_28 data")
     assert found["checkpoint"][1].startswith(f"{other} is another file: SHA-256 ")
     assert not any("\n" in detail for _, detail in found.values())
+
+
+def test_a_node_tells_how_many_images_its_data_have_and_how_they_are_split(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8))
+    config, inputs = apply(ABLATIONS.presets["own"](), {}), {"data_root": str(tmp_path), "checkpoint": None}
+    fingerprint = about(config.data, tmp_path).fingerprint
+    ask = {"looks": ["data"], "config": config.model_dump(mode="json"), "inputs": inputs, "fingerprint": fingerprint}
+    told = f"folder, 10 images (grey): 8 to train on, 2 held out, no masks; fingerprint {fingerprint[:12]}"
+    assert on_node.answer(ask)["found"] == [("data", True, told)]
+    ((_, ok, detail),) = on_node.answer({**ask, "fingerprint": "0" * 64})["found"]
+    assert not ok and detail.startswith(f"other files than the driver's in {tmp_path}")

@@ -106,7 +106,7 @@ def test_folders_name_the_splits_where_both_are_there(tree: Any) -> None:
     assert (len(found.train), len(found.held_out)) == (len(train), len(held_out))
     assert _survey(tree.root).remarks == (
         "files that are not read, as they are no images of a kind that is: 1 .txt",
-        "1 images are in neither train nor held_out, and are not read",
+        "1 image is in neither train nor held_out, and not read",
     )
 
 
