@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def undisturbed_figures(tiny, tmp_path_factory) -> Callable[..., dict[str, dict[
         return figures
 
     return measured
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, for parts of one's own; what was imported from it is forgotten."""
+    from trainables import own_parts
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
+    for folders in ("_sent", "_beside"):
+        monkeypatch.setattr(own_parts, folders, [])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an edit within a second has the same time and length
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(tmp_path):
+            del sys.modules[name]
+    own_parts._elsewhere.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -128,8 +128,9 @@ def _check_repeats(config: Config, channels: int) -> None:
     brief = apply(config, {"training.train_steps": 2, "training.batch_size": 2})
     ends = []
     for _ in range(2):
-        trainer = Trainer(brief, images.to(torch.uint8))
-        list(trainer.run())
+        with torch.random.fork_rng(devices=[]):  # a training seeds the global generator
+            trainer = Trainer(brief, images.to(torch.uint8))
+            list(trainer.run())
         ends.append(save(weights_of(trainer.ema)))
     if ends[0] != ends[1]:
         raise PartError(

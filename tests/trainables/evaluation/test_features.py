@@ -12,6 +12,7 @@ from trainables.diffusion.process import Process
 from trainables.evaluation import features
 from trainables.evaluation.features import DecoderOutputs, FeatureMaps, InColour, PixelValues, joined
 from trainables.images import to_unit
+from trainables.randomness import generator
 from trainables.sections import Diffusion
 
 SHAPES = [  # (image size, [(channels, size) of each map])
@@ -58,8 +59,7 @@ class Model:
     def features(self, x_t: Tensor, t: Tensor, blocks: tuple[int, ...]) -> dict[int, Tensor]:
         self.shown.append((x_t, t))
         number = x_t[:, :1, :2, :2] * 0
-        # In another order than they are asked for, as the U-Net gives them.
-        return {block: number + 1000 * t[:, None, None, None] + block for block in sorted(blocks)}
+        return {block: number + 1000 * t[:, None, None, None] + block for block in blocks}
 
 
 @pytest.mark.parametrize(("size", "shapes"), SHAPES)
@@ -131,6 +131,62 @@ def test_noise_depends_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     first, again, other = (_shown_noise(seed, monkeypatch)[0][1] for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=0.1)
+
+
+def _drawn(draws: int, seed: int = 3) -> tuple[list[Tensor], Tensor]:
+    """The noisy images of each timestep that the model is shown, and the clean ones."""
+    model, images = Model(), torch.randint(256, (2, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+    process, images = Process(Diffusion()), images.to(torch.uint8)
+    list(DecoderOutputs(model, process, (50, 150), (6,), seed, parts=1, draws=draws).batches(images))
+    return [x_t for x_t, _ in model.shown], to_unit(images)
+
+
+def _noised(x_0: Tensor, t: int, eps: Tensor) -> Tensor:
+    """sqrt(alphas_cumprod_t) x_0 + sqrt(1 - alphas_cumprod_t) eps."""
+    return Process(Diffusion()).q_sample(x_0, torch.full((len(x_0),), t), eps)
+
+
+def test_one_draw_is_of_the_generator_that_it_always_was_and_further_ones_of_their_own() -> None:
+    first = torch.randn(1, 1, 4, 4, generator=generator(3, "feature noise"))
+    shown, x_0 = _drawn(1)
+    assert all(map(torch.equal, shown, [_noised(x_0, t, first) for t in (50, 150)]))
+    further = [torch.randn(1, 1, 4, 4, generator=generator(3, "feature noise", k)) for k in (1, 2)]
+    shown, x_0 = _drawn(3)
+    assert all(map(torch.equal, shown, [_noised(x_0, t, eps) for t in (50, 150) for eps in (first, *further)]))
+    assert len(shown) == 6 and not torch.equal(further[0], further[1])
+
+
+def test_without_noise_the_image_is_scaled_as_at_the_timestep() -> None:
+    shown, x_0 = _drawn(0)
+    alphas = Process(Diffusion()).alphas_cumprod[[50, 150]].float()
+    for x_t, a in zip(shown, alphas, strict=True):
+        assert_close(x_t, a.sqrt() * x_0, rtol=1e-6, atol=1e-6)
+    assert all(map(torch.equal, shown, _drawn(0, seed=4)[0]))  # no seed changes it
+
+
+class Squares:
+    """Stands in for a network whose outputs are no linear function of what it is shown."""
+
+    def features(self, x_t: Tensor, t: Tensor, blocks: tuple[int, ...]) -> dict[int, Tensor]:
+        return {block: (block * x_t**2).to(torch.bfloat16) for block in blocks}
+
+
+@pytest.mark.parametrize("draws", [1, 2, 5])
+def test_features_of_several_draws_are_their_mean(draws: int) -> None:
+    images = torch.randint(256, (3, 1, 4, 4), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    outputs = DecoderOutputs(Squares(), Process(Diffusion()), (50, 150), (7, 6), 3, 1, draws)
+    maps, _ = _all(outputs, images)
+    epsilons = [
+        torch.randn(1, 1, 4, 4, generator=generator(3, "feature noise", *([k] if k else []))) for k in range(draws)
+    ]
+    expected = []
+    for t in (50, 150):
+        for block in (7, 6):
+            each = [Squares().features(_noised(to_unit(images), t, eps), None, (block,))[block] for eps in epsilons]
+            expected.append(torch.stack([one.float() for one in each]).mean(0))  # in full precision
+    for found, mean in zip(maps.maps, expected, strict=True):
+        assert found.dtype == torch.float32
+        assert_close(found, mean.permute(0, 2, 3, 1), rtol=1e-6 if draws > 1 else 0, atol=1e-6 if draws > 1 else 0)
 
 
 @pytest.mark.parametrize("count", [1, 4, 5])

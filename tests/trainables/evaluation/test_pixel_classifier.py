@@ -171,6 +171,19 @@ def test_predict_is_the_forward_on_all_pixels(hidden: tuple[int, ...]) -> None:
         assert found.uncertainty == pytest.approx(np.sort(divergence)[-6:].mean(), rel=1e-2)
 
 
+def test_a_linear_probe_learns_what_a_line_tells_apart_and_predicts_by_one_matrix() -> None:
+    g = torch.Generator().manual_seed(0)
+    small = torch.randn(2, 4, SIZE, SIZE, generator=g)
+    maps, masks = _maps([small]), small[:, :CLASSES].argmax(1)
+    probe = _trained(maps, masks, _segmentation(hidden_channels=(), epochs=40, learning_rate=0.05))
+    assert [tuple(weight.shape) for weight in probe.weights] == [(3, 4, CLASSES)] and not probe.norms
+    for image in range(2):
+        logits = torch.einsum("mdk,dhw->mhwk", probe.weights[0], small[image]) + probe.biases[0][:, None]
+        found = probe.predict(maps, image).classes
+        assert torch.equal(found, vote(logits.argmax(-1), CLASSES))
+        assert float((found == masks[image]).float().mean()) > 0.9
+
+
 @pytest.mark.parametrize("values", [1, 2**23], ids=["a member at a time", "all members at once"])
 def test_how_many_members_predict_at_once_does_not_matter(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
     maps, _ = _problem()
