@@ -26,6 +26,7 @@ LATER: Mapping[str, Any] = {
     "diffusion.beta_min": 1e-4,
     "diffusion.zero_terminal_snr": False,
     "diffusion.prediction": "eps",
+    "diffusion.learned_variance": False,
     "training.weight_decay": 0.01,
     "training.ema_warmup": True,
     "training.loss": "mse",
@@ -33,6 +34,7 @@ LATER: Mapping[str, Any] = {
     "training.min_snr_gamma": 5.0,
     "training.p2_gamma": 1.0,
     "training.p2_k": 1.0,
+    "training.self_conditioning": False,
     "training.flips": False,
     "segmentation.noise_levels": (),
 }
@@ -85,7 +87,7 @@ def _unet(unet: UNet) -> UNet:
 
 def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:
     if pretrained:  # its features are all that is asked for, and no prediction
-        diffusion = _neutral(diffusion, "prediction")
+        diffusion = _neutral(diffusion, "prediction", "learned_variance")
     if diffusion.beta_schedule in ("cosine", "sigmoid"):
         return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling")
     unscaled = ["beta_scaling"] if diffusion.timesteps == 1000 else []
@@ -93,8 +95,9 @@ def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:
 
 
 def _training(training: Training) -> Training:
-    if not training.train_steps:
-        return _neutral(training, *(name for name in Training.model_fields if name != "train_steps"))
+    if not training.train_steps:  # self-conditioning makes another network
+        acting = ("train_steps", "self_conditioning")
+        return _neutral(training, *(name for name in Training.model_fields if name not in acting))
     weighting = training.loss_weighting
     unused = [
         *([] if weighting == "min_snr" else ["min_snr_gamma"]),

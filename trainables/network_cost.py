@@ -47,18 +47,26 @@ def network_cost(config: Config, about: About) -> NetworkCost:
     """The cost of the trial's network for one image."""
     size, blocks = config.data.image_size, config.segmentation.blocks
     if config.pretrained is None:
-        return _known(config.unet, about.image_channels, size, blocks)
+        return _known(config.unet, about.image_channels, size, blocks, config.input_images, config.output_images)
     network = config.pretrained.model_copy(update={"weights": "random"})
     return _known(network, network.image_channels, size, blocks)
 
 
 @cache
-def _known(network: UNet | Pretrained, image_channels: int, image_size: int, blocks: tuple[int, ...]) -> NetworkCost:
-    key = hashed([type(network).__name__, network.model_dump(), image_channels, image_size, blocks, _code()])
+def _known(
+    network: UNet | Pretrained,
+    image_channels: int,
+    image_size: int,
+    blocks: tuple[int, ...],
+    input_images: int = 1,
+    output_images: int = 1,
+) -> NetworkCost:
+    images = [image_channels, image_size, input_images, output_images]
+    key = hashed([type(network).__name__, network.model_dump(), images, blocks, _code()])
     name = f"network_costs/{key}.json"
     with contextlib.suppress(TypeError):  # not there, or damaged: counted anew
         return NetworkCost(**kept(name))
-    found = _counted(network, image_channels, image_size, blocks)
+    found = _counted(network, image_channels, image_size, blocks, input_images, output_images)
     keep(name, asdict(found))
     return found
 
@@ -71,7 +79,14 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _counted(network: UNet | Pretrained, image_channels: int, image_size: int, blocks: tuple[int, ...]) -> NetworkCost:
+def _counted(
+    network: UNet | Pretrained,
+    image_channels: int,
+    image_size: int,
+    blocks: tuple[int, ...],
+    input_images: int,
+    output_images: int,
+) -> NetworkCost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -79,10 +94,13 @@ def _counted(network: UNet | Pretrained, image_channels: int, image_size: int, b
 
     with torch.device("meta"), torch.no_grad():
         if isinstance(network, UNet):
-            model: unet.UNet | guided_diffusion.GuidedUNet = unet.UNet(network, image_channels, image_size)
+            model: unet.UNet | guided_diffusion.GuidedUNet = unet.UNet(
+                network, image_channels, image_size, input_images, output_images
+            )
         else:
             model = guided_diffusion.GuidedUNet(network, image_channels, image_size)
-        x_t, t = torch.empty(1, image_channels, image_size, image_size), torch.zeros(1, dtype=torch.long)
+        x_t = torch.empty(1, input_images * image_channels, image_size, image_size)
+        t = torch.zeros(1, dtype=torch.long)
         with FlopCounterMode(display=False) as whole:
             model(x_t, t)
         with FlopCounterMode(display=False) as to_the_last_block:

@@ -99,6 +99,7 @@ class Diffusion(Section):
     beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine and sigmoid: the upper clip
     zero_terminal_snr: bool = False  # rescales the schedule, so that nothing is left of the image at its end
     prediction: Literal["eps", "x_0", "v"] = "eps"  # what the network puts out
+    learned_variance: bool = False  # of the sampler's steps: twice the output channels
 
     @model_validator(mode="after")
     def _rises(self) -> Diffusion:
@@ -133,6 +134,7 @@ class Training(Section):
     min_snr_gamma: float = Field(default=5.0, gt=0)  # the SNR that min_snr's weights are cut at
     p2_gamma: float = Field(default=1.0, gt=0)  # p2's exponent
     p2_k: float = Field(default=1.0, gt=0)  # added to the SNR in p2
+    self_conditioning: bool = False  # the network takes its last estimate of x_0 too: twice the input channels
     flips: bool = False  # each image mirrored left to right, or not, at every step anew
 
 

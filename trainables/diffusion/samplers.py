@@ -11,16 +11,20 @@ One step of either sampler goes from t to s < t, with a = alphas_cumprod (1 wher
     ddim    | 0    deterministic
     ddpm    | 1    ancestral sampling with the posterior's variance, when no timestep is left out
 
+Where the variance is learned, z is multiplied by the deviation that the network says in place of sigma.
+
 Source: Song et al. 2021 (arXiv:2010.02502), equations 12 and 16.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from trainables.diffusion.learned_variance import log_variance
 from trainables.diffusion.process import Process
 from trainables.sections import Sampling
 
@@ -39,18 +43,23 @@ def p_sample(process: Process, x_t: Tensor, output: Tensor, t: int, s: int, eta:
 
     Args:
         x_t: noisy images, (B, C, H, W).
-        output: the network's for them, (B, C, H, W).
+        output: the network's for them, (B, C, H, W), or (B, 2C, H, W) with a learned variance.
         s: the timestep to go to; -1 is the clean image.
         eta: 0 deterministic, 1 ancestral.
         z: standard normal noise, (B, C, H, W); needed where eta > 0.
     """
     a_t, a_s = float(process.alphas_cumprod[t]), float(process.alphas_cumprod[s]) if s >= 0 else 1.0
-    x_0 = process.prediction.x_0(output, x_t, a_t**0.5, (1 - a_t) ** 0.5).clamp(-1, 1)
+    prediction, v = process.split(output)
+    x_0 = process.prediction.x_0(prediction, x_t, a_t**0.5, (1 - a_t) ** 0.5).clamp(-1, 1)
     # The clipped x_0 implies another noise; going on with the network's own would leave the clipped path.
     eps = (x_t - a_t**0.5 * x_0) / (1 - a_t) ** 0.5
     sigma = eta * ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)) ** 0.5
     x_s = a_s**0.5 * x_0 + max(0.0, 1 - a_s - sigma**2) ** 0.5 * eps
-    return x_s if z is None or sigma == 0 else x_s + sigma * z
+    if z is None or sigma == 0:
+        return x_s
+    if v is None:
+        return x_s + sigma * z
+    return x_s + (log_variance(v, math.log(1 - a_t / a_s), math.log(sigma**2)) / 2).exp() * z
 
 
 @torch.no_grad()
