@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ BRIEF = {
 
 def settings(words: str) -> dict[str, object]:
     if words.startswith("--set"):
-        return parse_settings([words.removeprefix("--set").strip().strip('"')])
+        return parse_settings(word.strip().strip('"') for word in words.split("--set") if word.strip())
     return parse_variant(f"mine: {words}")[1]
 
 
@@ -41,9 +42,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_page_has_an_example_of_every_kind() -> None:
     named = {name for words in WORDS for name, value in settings(words).items() if ":" in str(value)}
-    assert len(FILES) == 6
+    assert len(FILES) == 8
     assert named == {
         "unet.block", "unet.norm", "network", "diffusion.beta_schedule", "training.loss", "fid.metrics",
+        "sampling.sampler", "data.dataset",
     }  # fmt: skip
 
 
@@ -61,6 +63,6 @@ def test_the_examples_pass_the_trial_before_a_study(folder: Path, capsys: pytest
     variants = [f"v{i}: {words}" for i, words in enumerate(WORDS) if not words.startswith("--set")]
     words = [word for variant in variants for word in ("--variant", variant)]
     brief = [word for name, value in BRIEF.items() for word in ("--set", f"{name}={value}")]
-    metric = next(w for w in WORDS if w.startswith("--set")).removeprefix("--set ").strip('"')
-    assert main(["ablations", "--dry-run", "--variants", "baseline", *words, *brief, "--set", metric]) == 0
+    studys = [w for line in WORDS if line.startswith("--set") for w in shlex.split(line)]
+    assert main(["ablations", "--dry-run", "--variants", "baseline", *words, *brief, *studys]) == 0
     assert "v0-seed0" in capsys.readouterr().out

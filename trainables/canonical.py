@@ -18,6 +18,7 @@ from trainables.training_rates import warmed_up_decay
 # Settings that came after the first stores were made, each with the value that stands for what was before: where it has
 # that value it is no part of a key. So a new setting makes nothing again.
 LATER: Mapping[str, Any] = {
+    "data.dataset_args": {},
     "network": "unet",
     "unet.block_args": {},
     "unet.norm_args": {},
@@ -31,6 +32,7 @@ LATER: Mapping[str, Any] = {
     "diffusion.beta_min": 1e-4,
     "diffusion.zero_terminal_snr": False,
     "diffusion.prediction": "eps",
+    "diffusion.learned_variance": False,
     "training.weight_decay": 0.01,
     "training.ema_warmup": True,
     "training.loss": "mse",
@@ -39,7 +41,9 @@ LATER: Mapping[str, Any] = {
     "training.min_snr_gamma": 5.0,
     "training.p2_gamma": 1.0,
     "training.p2_k": 1.0,
+    "training.self_conditioning": False,
     "training.flips": False,
+    "sampling.sampler_args": {},
     "segmentation.noise_levels": (),
     "segmentation.noise": "drawn",
     "segmentation.noise_draws": 1,
@@ -96,7 +100,7 @@ def _unet(config: Config) -> UNet:
 
 def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:
     if pretrained:  # its features are all that is asked for, and no prediction
-        diffusion = _neutral(diffusion, "prediction")
+        diffusion = _neutral(diffusion, "prediction", "learned_variance")
     if is_reference(diffusion.beta_schedule):
         return _neutral(diffusion, "beta_start", "beta_end", "beta_scaling", "beta_min", "beta_max")
     if diffusion.beta_schedule in ("cosine", "sigmoid"):
@@ -106,8 +110,9 @@ def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:
 
 
 def _training(training: Training) -> Training:
-    if not training.train_steps:
-        return _neutral(training, *(name for name in Training.model_fields if name != "train_steps"))
+    if not training.train_steps:  # self-conditioning makes another network
+        acting = ("train_steps", "self_conditioning")
+        return _neutral(training, *(name for name in Training.model_fields if name not in acting))
     weighting = training.loss_weighting
     unused = [
         *([] if weighting == "min_snr" else ["min_snr_gamma"]),

@@ -42,6 +42,16 @@ class Config(Section):
     fid: Fid = Fid()
     segmentation: Segmentation = Segmentation()
 
+    @property
+    def input_images(self) -> int:
+        """Images that the U-Net takes along its channels: x_t, and with self-conditioning the last estimate of x_0."""
+        return 1 + self.training.self_conditioning
+
+    @property
+    def output_images(self) -> int:
+        """Images that it puts out: its prediction, and with a learned variance what says it."""
+        return 1 + self.diffusion.learned_variance
+
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
         for problem in _contradictions(self):
@@ -70,6 +80,8 @@ def _contradictions(config: Config) -> Iterator[str]:
             yield f"{name} must not repeat a value, but got {list(values)}"
     if "fid" in config.stages:
         yield from _fid_contradictions(config)
+        if config.pretrained is None and config.diffusion.learned_variance:
+            yield from _variance_contradictions(config)
     if "segmentation" in config.stages:
         yield from _classifier_contradictions(config)
     if config.sampling.sampling_steps > config.diffusion.timesteps:
@@ -96,6 +108,14 @@ def _zero_snr_contradictions(config: Config) -> Iterator[str]:
         yield (
             "training.loss_weighting must be uniform with diffusion.zero_terminal_snr, as the others weigh the last "
             f"timestep with 0, but got {config.training.loss_weighting}"
+        )
+
+
+def _variance_contradictions(config: Config) -> Iterator[str]:
+    if config.sampling.source == "model" and config.sampling.sampler != "ddpm":
+        yield (
+            "sampling.sampler must be ddpm with diffusion.learned_variance, which no other draws by, "
+            f"but got {config.sampling.sampler}"
         )
 
 

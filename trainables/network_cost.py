@@ -56,14 +56,19 @@ def network_cost(config: Config, about: About) -> NetworkCost:
         blocks: tuple[int | str, ...] = ()  # which nobody has named
     else:
         blocks = config.segmentation.blocks
+    changed: dict[str, Any] = {
+        "data": {"image_size": config.data.image_size},
+        "diffusion": {"learned_variance": config.diffusion.learned_variance},
+        "training": {"self_conditioning": config.training.self_conditioning},
+        "segmentation": {"blocks": blocks},
+    }
     network = usual.model_copy(
-        update={
-            "data": usual.data.model_copy(update={"image_size": config.data.image_size}),
+        update={name: getattr(usual, name).model_copy(update=values) for name, values in changed.items()}
+        | {
             "network": config.network,
             "network_args": config.network_args,
             "unet": config.unet,
             "pretrained": pretrained and pretrained.model_copy(update={"weights": "random"}),
-            "segmentation": usual.segmentation.model_copy(update={"blocks": blocks}),
         }
     )
     own = hashed(own_files(references(network).values()))  # in a notebook they may change
@@ -109,9 +114,10 @@ def _counted_on(device: str, config: Config, image_channels: int) -> NetworkCost
     with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):
         if config.pretrained is None:
             model: Any = networks.network_of(config, image_channels)
+            channels = config.input_images * image_channels
         else:
-            model = guided_diffusion.GuidedUNet(config.pretrained, image_channels, size)
-        x_t, t = torch.zeros(1, image_channels, size, size), torch.zeros(1, dtype=torch.long)
+            model, channels = guided_diffusion.GuidedUNet(config.pretrained, image_channels, size), image_channels
+        x_t, t = torch.zeros(1, channels, size, size), torch.zeros(1, dtype=torch.long)
         with FlopCounterMode(display=False) as whole:
             model.eval()(x_t, t)
         with FlopCounterMode(display=False) as to_the_last_block:

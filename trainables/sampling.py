@@ -14,6 +14,7 @@ from trainables.checkpoints import Checkpoints, State, on_cpu
 from trainables.config import Config
 from trainables.diffusion.process import Process
 from trainables.diffusion.samplers import denoise, respaced
+from trainables.diffusion.self_conditioning import SelfConditioned
 from trainables.finite import Diverged
 from trainables.images import to_uint8
 from trainables.progress import Progress
@@ -30,8 +31,8 @@ class Drawn:
         batches: each (size, C, H, W).
         frames: each (N, C, H, W), the noise first and the clean images last.
         timesteps: of the frames; -1 is the clean image.
-        begun: the batch that is being drawn: its `x_t`, the `steps` done, the state `rng` of its random stream, and
-            whether all was `finite` so far.
+        begun: the batch that is being drawn: its `x_t`, the `steps` done, the state `rng` of its random stream,
+            whether all was `finite` so far, and a self-conditioned network's last `estimate`.
     """
 
     batches: list[NDArray[np.uint8]] = field(default_factory=list)
@@ -109,6 +110,7 @@ def draw(
     batches = list(_batches(config))
     kept, total = _strip_timesteps(config), len(batches) * sampling.sampling_steps
     watched, state = Watched(model, device), checkpoints.latest()
+    network = SelfConditioned(watched, process, config.training.self_conditioning)
     drawn = Drawn.from_state(state) if state else Drawn()
     yield Progress(_calls(drawn, sampling.sampling_steps), total)
     for repeat, batch, size in batches[len(drawn.batches) :]:
@@ -120,10 +122,12 @@ def draw(
                 drawn.see(process.timesteps - 1, x_T)
         rng.set_state(drawn.begun["rng"])
         x_t = drawn.begun["x_t"].to(device).contiguous(memory_format=torch.channels_last)
-        watched.finite = drawn.begun["finite"].to(device)
-        for t, x_s in denoise(watched, process, x_t, sampling, rng, drawn.begun["steps"]):
+        watched.finite, estimate = drawn.begun["finite"].to(device), drawn.begun.get("estimate")
+        network.estimate = None if estimate is None else estimate.to(device)
+        for t, x_s in denoise(network, process, x_t, sampling, rng, drawn.begun["steps"]):
             steps, rng_state = drawn.begun["steps"] + 1, rng.get_state()
             drawn.begun = {"x_t": x_s, "steps": steps, "rng": rng_state, "finite": watched.finite}
+            drawn.begun |= {"estimate": network.estimate} if network.on else {}
             if first and t in kept:
                 drawn.see(t, x_s)
             calls = _calls(drawn, sampling.sampling_steps)

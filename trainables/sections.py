@@ -29,7 +29,10 @@ class Section(BaseModel):
 class Data(Section):
     """The dataset and the size that its images are brought to."""
 
-    dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10", "voc", "folder", "bedroom28"] = "digits"
+    dataset: Annotated[str, Named(("digits", "mnist", "fashion_mnist", "cifar10", "voc", "folder", "bedroom28"))] = (
+        "digits"
+    )
+    dataset_args: Args = Args()  # of a dataset of one's own
     image_size: int = Field(default=16, ge=8, le=1024)  # pixels; images are square
 
 
@@ -104,6 +107,7 @@ class Diffusion(Section):
     beta_max: float = Field(default=0.999, gt=0, lt=1)  # cosine and sigmoid: the upper clip
     zero_terminal_snr: bool = False  # rescales the schedule, so that nothing is left of the image at its end
     prediction: Literal["eps", "x_0", "v"] = "eps"  # what the network puts out
+    learned_variance: bool = False  # of the sampler's steps: twice the output channels
 
     @model_validator(mode="after")
     def _rises(self) -> Diffusion:
@@ -139,6 +143,7 @@ class Training(Section):
     min_snr_gamma: float = Field(default=5.0, gt=0)  # the SNR that min_snr's weights are cut at
     p2_gamma: float = Field(default=1.0, gt=0)  # p2's exponent
     p2_k: float = Field(default=1.0, gt=0)  # added to the SNR in p2
+    self_conditioning: bool = False  # the network takes its last estimate of x_0 too: twice the input channels
     flips: bool = False  # each image mirrored left to right, or not, at every step anew
 
 
@@ -146,7 +151,8 @@ class Sampling(Section):
     """The sample sets that FID is measured on."""
 
     source: Literal["model", "held_out"] = "model"  # held_out: real images, the floor of FID
-    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    sampler: Annotated[str, Named(("ddpm", "ddim"))] = "ddpm"
+    sampler_args: Args = Args()  # of a sampler of one's own
     sampling_steps: int = Field(default=1000, ge=1)
     sampling_repeats: int = Field(default=3, ge=1)
     samples: int = Field(default=10_000, ge=2)  # images a repeat

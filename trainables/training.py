@@ -143,14 +143,22 @@ class Trainer:
         """The batch's loss, with its gradients added up over the micro-batches."""
         total = torch.zeros((), device=self.device)
         micro_batches = min(self.micro_batches, len(t))
+        estimated = self._estimated()
         parts = zip(*(part.tensor_split(micro_batches) for part in (x_0, t, eps)), strict=True)
         for x_0_part, t_part, eps_part in parts:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.training.precision == "bf16"):
-                loss = self.objective.loss(self.model, x_0_part, t_part, eps_part)
+                loss = self.objective.loss(self.model, x_0_part, t_part, eps_part, estimated)
             loss = loss * (len(t_part) / len(t))
             loss.backward()
             total += loss.detach()
         return total
+
+    def _estimated(self) -> bool:
+        """Whether a self-conditioned network is shown its own estimate at this step: it is at half of them."""
+        if not self.training.self_conditioning:
+            return False
+        coin = torch.rand((), generator=generator(self.config.seed, "self-conditioning", self.step))
+        return bool(coin < 0.5)
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """x_0 in [-1, 1], t and eps of the current step; they depend on the seed and the step alone."""

@@ -38,6 +38,7 @@ Ask = Mapping[str, Any]
 def answer(ask: Ask) -> dict[str, Any]:
     """What this node finds where the driver asks it to look, its versions, and its clock's time before and after."""
     began = time.time()
+    take(ask["own_files"])
     found = [tried("", what, partial(_look_at, what, ask)) for what in ask["looks"]]
     return {"found": [astuple(f)[1:] for f in found], "versions": versions(), "began": began, "ended": time.time()}
 
@@ -104,7 +105,6 @@ def _obtain_inception(ask: Ask) -> str:
 
 
 def _import_parts(ask: Ask) -> str:
-    take(ask["own_files"])
     parts, expected = ask["own_parts"], ask["own_source"]
     for reference in parts:
         load(reference)

@@ -12,7 +12,7 @@ from orchestrator.planning.names import BASELINE
 from orchestrator.planning.plan import Study
 from trainables.config import Config, apply, reads_features, references
 from trainables.data import About
-from trainables.own_parts import PartError, told
+from trainables.own_parts import PartError, is_reference, told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +62,8 @@ def _tried(config: Config, about: About) -> Iterator[str]:
     try:
         if trained:
             yield from _network_tried(config, about, whose)
+        if is_reference(config.sampling.sampler) and "fid" in config.stages:
+            _check_sampler(config, about)
         if config.fid.own and "fid" in config.stages:
             _check_metrics(config, about)
     except PartError as error:
@@ -80,23 +82,24 @@ def _network_tried(config: Config, about: About, whose: str) -> Iterator[str]:
     generator = torch.Generator().manual_seed(0)
     for weight in network.parameters():  # a last layer that begins at zero would hide what comes before it
         weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
-    x_t = torch.randn(2, channels, size, size, generator=generator)
-    output = _prediction(network, x_t, 1)
-    if not torch.equal(output, _prediction(network, x_t, 1)):
+    x_t = torch.randn(2, config.input_images * channels, size, size, generator=generator)
+    expected = (2, config.output_images * channels, size, size)
+    output = _prediction(network, x_t, 1, expected)
+    if not torch.equal(output, _prediction(network, x_t, 1, expected)):
         raise PartError("two forwards in eval mode differ: figures would not repeat")
-    if torch.equal(output, _prediction(network, x_t, config.diffusion.timesteps - 1)):
+    if torch.equal(output, _prediction(network, x_t, config.diffusion.timesteps - 1, expected)):
         yield f"{whose} puts out the same at every timestep: does it use t?"
     if reads_features(config):
         _check_features(network, config, x_t)
     _check_repeats(config, channels)
 
 
-def _prediction(network: Network, x_t: Tensor, t: int) -> Tensor:
+def _prediction(network: Network, x_t: Tensor, t: int, expected: tuple[int, ...]) -> Tensor:
     import torch
 
     output: Tensor = network(x_t, torch.full((len(x_t),), t))
-    if output.shape != x_t.shape:
-        raise PartError(f"must put out a prediction of the images' shape {tuple(x_t.shape)}, not {tuple(output.shape)}")
+    if tuple(output.shape) != expected:
+        raise PartError(f"must put out a prediction of shape {expected}, not {tuple(output.shape)}")
     if output.dtype != x_t.dtype:
         raise PartError(f"must put out {x_t.dtype}, not {output.dtype}")
     if not bool(torch.isfinite(output).all()):
@@ -137,6 +140,29 @@ def _check_repeats(config: Config, channels: int) -> None:
             "two trainings from one seed differ: draw at random from torch's global generator alone, which is seeded, "
             "not from random, numpy or a generator of your own"
         )
+
+
+def _check_sampler(config: Config, about: About) -> None:
+    """Two steps of sampling, of which the last one is to the clean images, twice from the same noise."""
+    import torch
+
+    from trainables.diffusion.process import Process
+    from trainables.diffusion.samplers import denoise
+
+    class Silent(torch.nn.Module):
+        def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+            return torch.zeros_like(x_t).repeat(1, config.output_images, 1, 1)
+
+    process, size = Process(config.diffusion), config.data.image_size
+    x_t = torch.randn(2, about.image_channels, size, size, generator=torch.Generator().manual_seed(0))
+    two, ends = config.sampling.model_copy(update={"sampling_steps": 2}), []
+    for _ in range(2):
+        (*_, (_, images)) = denoise(Silent(), process, x_t, two, torch.Generator().manual_seed(1))
+        ends.append(images)
+    if not bool(torch.isfinite(ends[0]).all()):
+        raise PartError("gives images that are not finite")
+    if not torch.equal(*ends):
+        raise PartError("two draws from one generator differ: draw at random from the generator that it is given alone")
 
 
 def _check_metrics(config: Config, about: About) -> None:

@@ -35,7 +35,7 @@ OWN_NETWORK = {"network": "torch.nn:Identity", "segmentation.blocks": ("layer.*"
         ({"training.train_steps": 0}, {"training.learning_rate": 0.1, "training.ema_warmup": False}),
         ({"training.train_steps": 300, "training.ema_decay": 0.99}, {"training.ema_decay": 0.9999}),
         ({"unet.attention_resolutions": ()}, {"unet.qk_norm": True}),
-        ({"training.train_steps": 0}, {"training.flips": True}),
+        ({"training.train_steps": 0}, {"training.flips": True, "training.loss": "l1"}),
         ({}, {"training.min_snr_gamma": 3.0, "training.p2_gamma": 0.5, "training.p2_k": 2.0}),
         (MIN_SNR, {"training.p2_gamma": 0.5, "training.p2_k": 2.0}),
         (P2, {"training.min_snr_gamma": 3.0}),
@@ -78,6 +78,9 @@ def test_configs_that_differ_in_what_cannot_act_are_twins(given: Overrides, chan
         ({}, {"unet.qk_norm": True}),
         ({}, {"unet.skip_scaling": 0.5}),
         ({}, {"training.flips": True}),
+        ({}, {"training.self_conditioning": True}),
+        ({"training.train_steps": 0}, {"training.self_conditioning": True}),
+        ({"sampling.sampler": "ddpm"}, {"diffusion.learned_variance": True}),
         ({}, {"diffusion.prediction": "v"}),
         ({}, {"training.loss": "l1"}),
         ({}, MIN_SNR),
@@ -99,7 +102,7 @@ def test_configs_that_differ_in_what_acts_are_no_twins(given: Overrides, change:
 
 
 def test_what_a_pretrained_network_would_predict_makes_no_other_features() -> None:
-    v = apply(bedroom(), {"diffusion.prediction": "v"})
+    v = apply(bedroom(), {"diffusion.prediction": "v", "diffusion.learned_variance": True})
     assert twin_keys(v, ABOUT) == twin_keys(bedroom(), ABOUT)
     assert settings_keys(v, ABOUT) == settings_keys(bedroom(), ABOUT)
 

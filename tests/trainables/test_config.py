@@ -88,6 +88,10 @@ REFUSED = [
         {"diffusion.zero_terminal_snr": True, "diffusion.prediction": "v", "training.loss_weighting": "min_snr"},
         ["training.loss_weighting", "uniform with diffusion.zero_terminal_snr", "min_snr"],
     ),
+    (
+        {"diffusion.learned_variance": True, "sampling.sampler": "ddim"},
+        ["sampling.sampler", "ddpm with diffusion.learned_variance", "ddim"],
+    ),
     ({"sampling.sampling_steps": 1001}, ["sampling.sampling_steps", "at most", "1000", "1001"]),
     # parts of one's own
     ({"unet.norm": "../a.py:B"}, ["unet.norm must be group, adagn, or a part of your own", "'../a.py:B'"]),
@@ -250,6 +254,8 @@ def test_the_fid_stage_needs_a_metric() -> None:
         {"sampling.samples": 2, "fid.metrics": ("kid",)},
         {"sampling.samples": 2, "stages": ("segmentation",)},
         {"fid.reference_images": 2},
+        {"diffusion.learned_variance": True, "sampling.sampler": "ddpm"},
+        {"diffusion.learned_variance": True, "stages": ("segmentation",)},
         {"fid.reference_images": 1, "stages": ("segmentation",)},
         {"segmentation.label_images": 2, "segmentation.batch_size": 512},
         {"segmentation.noise_levels": (1.0, -1.0), "diffusion.timesteps": 150},

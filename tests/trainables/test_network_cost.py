@@ -69,6 +69,19 @@ def test_guided_diffusions_unet_costs_what_was_counted_by_hand(block: int) -> No
     assert found.feature_channels == {5: 1024, 8: 512, 12: 256}[block]
 
 
+def test_another_input_and_another_output_are_counted_by_hand() -> None:
+    plain = network_cost(quick(), GREY)
+    conditioned = network_cost(apply(quick(), {"training.self_conditioning": True}), GREY)
+    varied = network_cost(apply(quick(), {"diffusion.learned_variance": True, "sampling.sampler": "ddpm"}), GREY)
+    one_more = 9 * quick().unet.base_channels  # a 3x3 kernel between one image and the base channels
+    assert conditioned.parameters == plain.parameters + one_more
+    assert varied.parameters == plain.parameters + one_more + 1  # and a bias
+    for other in (conditioned, varied):
+        assert other.forward_flops == plain.forward_flops + 2 * one_more * 16 * 16
+    assert conditioned.features_flops == plain.features_flops + 2 * one_more * 16 * 16
+    assert varied.features_flops == plain.features_flops
+
+
 def test_the_papers_features_have_512_channels_a_timestep() -> None:
     assert network_cost(paper(), GREY).feature_channels == 256 + 128 + 64 + 64
 

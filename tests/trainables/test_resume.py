@@ -67,10 +67,15 @@ def test_a_trial_given_up_in_any_stage_ends_as_an_undisturbed_one(stage, records
 
 
 @pytest.mark.parametrize("calls", [1, 2, 4, 5])
-def test_a_batch_of_samples_goes_on_in_its_middle(calls, config, tmp_path):
-    # Of the ancestral sampler each step draws: the random stream must go on too.
-    config = apply(config, {"sampling.sampler": "ddpm", "sampling.sampling_steps": 3, "sampling.samples": 30})
+@pytest.mark.parametrize(
+    "more", [{}, {"training.self_conditioning": True}, {"diffusion.learned_variance": True}], ids=str
+)
+def test_a_batch_of_samples_goes_on_in_its_middle(calls, more, config, tmp_path):
+    # Of the ancestral sampler each step draws: the random stream must go on too, and what a network remembers.
+    settings = {"sampling.sampler": "ddpm", "sampling.sampling_steps": 3, "sampling.samples": 30}
+    config = apply(config, settings | more)
     model, shape, cpu = build(config, 1, torch.device("cpu")).eval(), torch.Size((1, 16, 16)), torch.device("cpu")
+    torch.nn.init.normal_(model.head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
     never, often = (Checkpoints(Store(tmp_path), "samples", key, s) for key, s in (("never", 1e9), ("often", 0)))
     whole = finished(draw(config, model, shape, cpu, never))
     half = draw(config, model, shape, cpu, often)

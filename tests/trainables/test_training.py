@@ -52,9 +52,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     batches: list[Batch] = []
     original = Objective.loss
 
-    def spied(self: Objective, model: Any, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def spied(self: Objective, model: Any, x_0: Tensor, t: Tensor, eps: Tensor, *more: Any) -> Tensor:
         batches.append((x_0, t, eps))
-        return original(self, model, x_0, t, eps)
+        return original(self, model, x_0, t, eps, *more)
 
     monkeypatch.setattr(Objective, "loss", spied)
     return batches
@@ -150,6 +150,26 @@ def test_flips_mirror_half_of_the_images_left_to_right_and_change_nothing_else(s
     assert flipped == pytest.approx(60, abs=5 * 30**0.5)
     masks = [(other[:, 0, 0, 0] > -0.95).tolist() for other, _, _ in seen[3:]]
     assert masks[0] != masks[1] != masks[2]  # every step throws its own coins
+
+
+def test_a_self_conditioned_network_is_shown_its_estimate_at_half_of_the_steps() -> None:
+    trainer = Trainer(_config(training__self_conditioning=True), _images())
+    shown = []
+    for trainer.step in range(400):
+        shown.append(trainer._estimated())
+    assert sum(shown) == pytest.approx(200, abs=50)
+    assert trainer.model.stem.weight.shape[1] == 2
+    trainer.step = 7
+    assert trainer._estimated() == shown[7]
+    assert not Trainer(_config(), _images())._estimated()
+
+
+def test_micro_batches_of_a_self_conditioned_network_are_shown_alike() -> None:
+    config = _config(training__self_conditioning=True)
+    whole, split = Trainer(config, _images()), Trainer(config, _images(), micro_batches=2)
+    for trainer in (whole, split):
+        list(trainer.run())
+    assert [loss for _, loss in split.losses] == pytest.approx([loss for _, loss in whole.losses], rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +284,17 @@ def test_absurd_learning_rate_diverges_at_the_step_that_it_names(seen: list[Batc
     assert [math.isfinite(loss) for loss in losses] == [True] * (step - 1) + [False]
 
 
-@pytest.mark.parametrize("settings", [{}, {"unet__dropout": 0.5}, {"training__flips": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"unet__dropout": 0.5},
+        {"training__flips": True},
+        {"training__self_conditioning": True, "unet__dropout": 0.5},
+        {"diffusion__learned_variance": True, "sampling__sampler": "ddpm"},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("steps", [1, 3])
 def test_trainer_that_takes_over_ends_with_the_same_weights_to_the_last_bit(steps: int, settings: dict) -> None:
     config = _config(**settings)

@@ -181,5 +181,10 @@ def load(data: Data, root: Path | None = None) -> Dataset:
     return Dataset(facts, **{name: torch.from_numpy(split) for name, split in vars(splits).items()})
 
 
+def module_of(dataset: str) -> str:
+    """The name of the module that reads a dataset, ours or a person's own."""
+    return MODULES.get(dataset, "trainables.data.own")
+
+
 def _module(data: Data) -> Module:
-    return cast(Module, importlib.import_module(MODULES[data.dataset]))
+    return cast(Module, importlib.import_module(module_of(data.dataset)))

@@ -65,25 +65,26 @@ def about(paths: Sequence[Path]) -> About:
     Raises:
         DataError: with all that is wrong with them.
     """
-    return _about(_content(paths))
+    return facts_of(_content(paths))
 
 
 def read(paths: Sequence[Path], data: Data) -> tuple[About, Arrays]:
     """Its facts, and its images and masks squashed to `data.image_size`."""
     found = _content(paths)
-    facts = _about(found)
-    return facts, _arrays(found, facts, data.image_size)
+    facts = facts_of(found)
+    return facts, arrays_of(found, facts, data.image_size)
 
 
 def examine(paths: Sequence[Path], data: Data, images: bool) -> Examined:
     """Its facts, and what its masks hold; its images and masks as well where they are wanted."""
     found = _content(paths)
-    facts = _about(found)
+    facts = facts_of(found)
     survey = _survey(found, paths)
-    return Examined(facts, _arrays(found, facts, data.image_size) if images else None, survey)
+    return Examined(facts, arrays_of(found, facts, data.image_size) if images else None, survey)
 
 
-def _about(found: Content) -> About:
+def facts_of(found: Content) -> About:
+    """The facts of a dataset of this content."""
     classes = () if found.masks is None else _classes(found.masks[found.labels + found.held_out])
     return About(
         image_channels=found.images.shape[-1],
@@ -95,7 +96,9 @@ def _about(found: Content) -> About:
     )
 
 
-def _arrays(found: Content, facts: About, size: int) -> Arrays:
+def arrays_of(found: Content, facts: About, size: int) -> Arrays:
+    """Its images and masks squashed to `size` pixels."""
+
     def made() -> Arrays:
         train, labels, held_out = (
             squashed_all(found.images[numbers], size) for numbers in (found.train, found.labels, found.held_out)
@@ -145,6 +148,24 @@ def _refuse_others(named: Named, first: Named, path: Path) -> None:
             raise Unusable(f"{name} is {told[0]}, but {told[1]} in {path.name}: files that are joined must be alike")
 
 
+def content_of(given: Mapping[str, Any]) -> Content:
+    """The content of arrays by name, as a file has them.
+
+    Raises:
+        Unusable: with what is wrong with them.
+    """
+    names = _names(list(given))
+    if others := given.keys() - set(names):
+        raise Unusable(f"holds {', '.join(sorted(others))} too: {NAMES_RULE}, and masks")
+    return _split(_by_use({name: np.asarray(given[name]) for name in names}), ())
+
+
+def _by_use(arrays: Mapping[str, NDArray[Any]]) -> Named:
+    """The arrays by `images`, `masks`, `train` and `held_out`."""
+    found = {"images" if name in IMAGES else name: _images(name, a) for name, a in arrays.items() if name != MASKS}
+    return found | ({MASKS: _masks(arrays[MASKS], found["images"])} if MASKS in arrays else {})
+
+
 def _read(path: Path, remarks: list[str]) -> Named:
     """The arrays of one file that are of use, by `images`, `masks`, `train` and `held_out`."""
     if not zipfile.is_zipfile(path):
@@ -158,8 +179,7 @@ def _read(path: Path, remarks: list[str]) -> Named:
         raise
     except Exception as error:  # a flipped bit can raise anything
         raise Unusable(f"cannot be read: {one_line(error)}") from None
-    found = {"images" if name in IMAGES else name: _images(name, arrays[name]) for name in names if name != MASKS}
-    return found | ({MASKS: _masks(arrays[MASKS], found["images"])} if MASKS in names else {})
+    return _by_use(arrays)
 
 
 def _array(file: Mapping[str, Any], name: str) -> NDArray[Any]:

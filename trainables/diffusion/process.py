@@ -24,7 +24,7 @@ class Process(nn.Module):
 
     def __init__(self, diffusion: Diffusion) -> None:
         super().__init__()
-        self.prediction = PREDICTIONS[diffusion.prediction]
+        self.prediction, self.learned_variance = PREDICTIONS[diffusion.prediction], diffusion.learned_variance
         variances = torch.from_numpy(betas(diffusion))
         alphas_cumprod = torch.cumprod(1 - variances, 0)
         self.register_buffer("betas", variances)
@@ -58,12 +58,23 @@ class Process(nn.Module):
         """What a network should put out for `q_sample(x_0, t, eps)`, (B, C, H, W)."""
         return self.prediction.target(x_0, eps, _at(self.signal, t), _at(self.noise, t))
 
-    def predict_x_0(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
-        """The clean images that the network's `output` implies, (B, C, H, W), clipped to [-1, 1].
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The prediction in a network's output, and what it says of the variance if that is learned: (B, C, H, W)."""
+        if not self.learned_variance:
+            return output, None
+        prediction, v = output.chunk(2, dim=1)
+        return prediction, v
+
+    def implied_x_0(self, x_t: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
+        """The clean images that a prediction implies, (B, C, H, W).
 
         Source: Ho et al. 2020, equation 15, for eps; `predictions` for the others.
         """
-        return self.prediction.x_0(output, x_t, _at(self.signal, t), _at(self.noise, t)).clamp(-1, 1)
+        return self.prediction.x_0(prediction, x_t, _at(self.signal, t), _at(self.noise, t))
+
+    def predict_x_0(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
+        """The clean images that a network's output implies, (B, C, H, W), clipped to [-1, 1]."""
+        return self.implied_x_0(x_t, t, self.split(output)[0]).clamp(-1, 1)
 
 
 def _at(values: Tensor, t: Tensor) -> Tensor:

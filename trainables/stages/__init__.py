@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from trainables.canonical import canonical, keyed, with_later_ones_neutral
 from trainables.config import Config
-from trainables.data import MODULES, About
+from trainables.data import MODULES, About, module_of
 from trainables.own_parts import is_reference
 from trainables.sections import Section
 from trainables.source import own_files, reached, source_hash
@@ -97,7 +97,7 @@ def _source_of(config: Config, about: About, stage: str) -> Mapping[str, str]:
 def _source(stage: str, dataset: str, words: frozenset[str], others: frozenset[str], own: str) -> Mapping[str, str]:
     # What another stage offers is not called where this one does not need it.
     without = frozenset(f"{__name__}.{other}" for other in others)
-    roots = [f"{__name__}.{stage}.make", f"{MODULES[dataset]}.read", *filter(is_reference, sorted(words))]
+    roots = [f"{__name__}.{stage}.make", f"{module_of(dataset)}.read", *filter(is_reference, sorted(words))]
     return reached(roots, words, without)
 
 

@@ -81,9 +81,9 @@ def load(context: Context) -> Network:
 
 
 def flops(config: Config, about: About) -> float:
-    """A forward and a backward of each image of each step."""
+    """A forward and a backward of each image of each step; self-conditioning is a forward more at half of them."""
     images = config.training.batch_size * config.training.train_steps
-    return 3 * network_cost(config, about).forward_flops * images
+    return (3 + config.training.self_conditioning / 2) * network_cost(config, about).forward_flops * images
 
 
 def metrics(config: Config) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ def make(context: Context, checkpoints: Checkpoints) -> Making:
 def _features(context: Context) -> Features:
     from trainables.diffusion.process import Process
     from trainables.diffusion.schedules import timesteps_at
+    from trainables.diffusion.self_conditioning import SelfConditioned
     from trainables.evaluation.features import DecoderOutputs, InColour, PixelValues
 
     config = context.config
@@ -57,8 +58,9 @@ def _features(context: Context) -> Features:
     if wanted.noise_levels:
         timesteps = timesteps_at(config.diffusion, wanted.noise_levels)
     process = process.to(context.device)
+    conditioned = SelfConditioned(network, process, config.pretrained is None and config.training.self_conditioning)
     draws = 0 if wanted.noise == "zero" else wanted.noise_draws
-    outputs = DecoderOutputs(network, process, timesteps, wanted.blocks, config.seed, context.parts, draws)
+    outputs = DecoderOutputs(conditioned, process, timesteps, wanted.blocks, config.seed, context.parts, draws)
     return outputs if config.pretrained is None else InColour(outputs, config.pretrained.image_channels)
 
 

@@ -51,10 +51,10 @@ def network_of(config: Config, image_channels: int) -> UNet | OwnNetwork:
         PartError: a part of the person's own cannot be had or made.
     """
     if config.network == "unet":
-        return UNet(config.unet, image_channels, config.data.image_size)
+        return UNet(config.unet, image_channels, config.data.image_size, config.input_images, config.output_images)
     part, size = load(config.network), config.data.image_size
-    told = {"image_channels": image_channels, "in_channels": image_channels, "out_channels": image_channels}
-    told |= {"image_size": size, "sample_size": size}
+    told = {"image_channels": image_channels, "image_size": size, "sample_size": size}
+    told |= {"in_channels": config.input_images * image_channels, "out_channels": config.output_images * image_channels}
     network = made(config.network, lambda: part(**_taken(part, told, config.network_args)))
     if not isinstance(network, nn.Module):
         raise PartError(f"{config.network}: must make a torch.nn.Module, but makes {type(network).__name__}")

@@ -59,14 +59,18 @@ class Upsample(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predicts eps from (x_t, t).
+    """Predicts from (x_t, t) what the config says.
 
     Args:
         image_channels: 1 or 3.
         image_size: pixels of a side; it decides where the attention is.
+        input_images: that it takes, along the channels.
+        output_images: that it puts out.
     """
 
-    def __init__(self, unet: UNetConfig, image_channels: int, image_size: int) -> None:
+    def __init__(
+        self, unet: UNetConfig, image_channels: int, image_size: int, input_images: int = 1, output_images: int = 1
+    ) -> None:
         super().__init__()
         self.base_channels, emb_channels = unet.base_channels, 4 * unet.base_channels
         widths, last = unet.level_channels, unet.levels - 1
@@ -75,7 +79,7 @@ class UNet(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(unet.base_channels, emb_channels), nn.SiLU(), nn.Linear(emb_channels, emb_channels), nn.SiLU()
         )
-        self.stem = nn.Conv2d(image_channels, unet.base_channels, 3, padding=1)
+        self.stem = nn.Conv2d(input_images * image_channels, unet.base_channels, 3, padding=1)
         self.down = nn.ModuleList(
             Level(i, w, extra=0, attend=a, unet=unet) for i, w, a in zip(inputs, widths, attend, strict=True)
         )
@@ -87,12 +91,12 @@ class UNet(nn.Module):
             for level, (w, i) in reversed(list(enumerate(zip(widths, inputs, strict=True))))
         )
         self.norm = nn.GroupNorm(unet.norm_groups, unet.base_channels)
-        self.head = nn.Conv2d(unet.base_channels, image_channels, 3, padding=1)
+        self.head = nn.Conv2d(unet.base_channels, output_images * image_channels, 3, padding=1)
         nn.init.zeros_(self.head.weight)  # the first loss is that of predicting no noise, not of a random guess
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """The predicted noise, (B, C, H, W).
+        """The prediction, (B, C', H, W).
 
         Args:
             x_t: noisy images, (B, C, H, W).

@@ -119,7 +119,7 @@ def test_a_block_that_cannot_be_used_is_told_in_one_line(here: Path, before: str
 
 NETWORKS = [
     ("return self.last(h)", "return h",
-     "must put out a prediction of the images' shape (2, 1, 8, 8), not (2, 4, 8, 8)"),
+     "must put out a prediction of shape (2, 1, 8, 8), not (2, 4, 8, 8)"),
     ("return self.last(h)", "return self.last(h).double()", "must put out torch.float32, not torch.float64"),
     ("return self.last(h)", "return self.last(h) / 0", "puts out what is not finite"),
     ("return self.last(h)", "return self.last(h) + torch.rand(1)", "two forwards in eval mode differ"),

@@ -54,6 +54,14 @@ def test_training_and_sampling_by_hand() -> None:
     assert flops["samples"] == forward * 3 * 500 * 25
 
 
+def test_self_conditioning_costs_a_forward_more_at_half_of_the_steps() -> None:
+    changed = {"training.self_conditioning": True}
+    forward = network_cost(apply(CONFIG, changed), ABOUT).forward_flops
+    flops = _flops(changed)
+    assert flops["ddpm"] == 3.5 * forward * 64 * 1200
+    assert flops["samples"] == forward * 3 * 500 * 25
+
+
 @pytest.mark.parametrize(
     ("overrides", "stage"),
     [

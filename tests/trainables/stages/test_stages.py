@@ -48,6 +48,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "diffusion.beta_max": (0.99, ALL),
     "diffusion.zero_terminal_snr": (True, ALL),
     "diffusion.prediction": ("v", ALL),
+    "diffusion.learned_variance": (True, ALL),
     "training.train_steps": (7, ALL),
     "training.batch_size": (7, ALL),
     "training.learning_rate": (7e-4, ALL),
@@ -63,6 +64,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "training.min_snr_gamma": (4.0, set()),  # uniform weights
     "training.p2_gamma": (0.5, set()),
     "training.p2_k": (0.5, set()),
+    "training.self_conditioning": (True, ALL),
     "training.flips": (True, ALL),
     "sampling.source": ("held_out", FROM_SAMPLES),
     "sampling.sampler": ("ddim", FROM_SAMPLES),
