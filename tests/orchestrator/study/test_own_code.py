@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-BLOCK = '''
+BLOCK = """
 from torch import nn
 from layers import activation
 
@@ -18,15 +18,15 @@ class Block(nn.Module):
 
     def forward(self, x, emb):
         return activation(self.conv(x) + self.emb(emb)[:, :, None, None])
-'''
-LAYERS = '''
+"""
+LAYERS = """
 import torch
 
 
 def activation(h):
     return torch.relu(h)
-'''
-OTHERS = '''
+"""
+OTHERS = """
 import torch
 from torch import nn
 
@@ -44,7 +44,7 @@ class Net(nn.Module):
 
 def brightness(samples, real):
     return (samples.float().mean() - real.float().mean()).abs()
-'''
+"""
 
 
 def measured(storage):
