@@ -222,12 +222,20 @@ def _read(module: str, file: Path, digest: str) -> _Module:
             pairs = [(f"<statement {number}>", node)]
             effects.append(pairs[0][0])
         for name, part in pairs:
-            definitions[name] = _definition(part, module, own, imported)
+            found = _definition(part, module, own, imported)
+            definitions[name] = _both(definitions[name], found) if name in definitions else found
     for data in _data(file):
         name = f"<{data.name}>"
         definitions[name] = Definition(hashlib.sha256(data.read_bytes()).hexdigest()[:16])
         effects.append(name)
     return _Module(definitions, imported, tuple(effects))
+
+
+def _both(one: Definition, other: Definition) -> Definition:
+    """Of a name that is defined twice, in two branches for example, both count."""
+    whole = [part for each in (one, other) for part in (each.parts.values() if each.parts else [each])]
+    digest = hashlib.sha256(" ".join(part.digest for part in whole).encode()).hexdigest()[:16]
+    return Definition(digest, frozenset().union(*(part.uses for part in whole)))
 
 
 def _data(file: Path) -> list[Path]:

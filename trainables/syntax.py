@@ -13,11 +13,13 @@ def plain(tree: ast.Module) -> ast.Module:
 
 
 def statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a module; what is for type checkers alone is left out, other branches are looked into."""
+    """The statements of a module, of branches too, with what chooses them; what is for type checkers is left out."""
     for node in body:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.If | ast.Try):
+            if isinstance(node, ast.If):
+                yield ast.Expr(node.test)
             blocks = [node.body, node.orelse, *(handler.body for handler in getattr(node, "handlers", []))]
             for block in blocks:
                 yield from statements(block)
