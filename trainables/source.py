@@ -145,7 +145,7 @@ def _definitions(dotted: str) -> Iterator[tuple[str, str]]:
     elif rest[0] in parsed.definitions:
         yield module, rest[0]
         yield from ((module, name) for name in parsed.effects)
-    elif rest[0] in parsed.imports:  # from a package that passes it on
+    if rest and rest[0] in parsed.imports:  # from a package that passes it on
         yield from _definitions(".".join([parsed.imports[rest[0]], *rest[1:]]))
 
 
@@ -259,6 +259,8 @@ def _whole(node: ast.AST, module: str, own: set[str], imported: Mapping[str, str
     known |= syntax.imports(inner, module, package=False)
     digest = hashlib.sha256("".join(syntax.said(node)).encode()).hexdigest()[:16]
     used = set(syntax.uses(node, known))
+    # What is imported, or defined here where that fails, may be either.
+    used |= {_joined(module, name) for name in own & imported.keys() if imported[name] in used}
     # Of a module whose names `import *` brings all may be used.
     used |= {name.removesuffix(".*") for name in known.values() if name.endswith(".*")}
     # Our own modules know none of a person's.

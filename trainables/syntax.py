@@ -36,10 +36,11 @@ def named(node: ast.stmt) -> Iterator[tuple[str, ast.AST]]:
             if isinstance(target, ast.Name):
                 yield target.id, node.value
             elif isinstance(target, ast.Tuple):
-                values = [node.value] * len(target.elts)
-                if isinstance(node.value, ast.Tuple) and len(node.value.elts) == len(values):
+                names = [e.value if isinstance(e, ast.Starred) else e for e in target.elts]
+                values = [node.value] * len(names)
+                if isinstance(node.value, ast.Tuple) and len(node.value.elts) == len(values) and names == target.elts:
                     values = node.value.elts
-                yield from ((e.id, v) for e, v in zip(target.elts, values, strict=True) if isinstance(e, ast.Name))
+                yield from ((e.id, v) for e, v in zip(names, values, strict=True) if isinstance(e, ast.Name))
 
 
 def is_text(key: ast.expr | None) -> bool:
