@@ -30,6 +30,7 @@ from pydantic_core import CoreSchema, core_schema
 FILE = r"(?:[\w-][\w.-]*/)*[\w-]+\.py"
 MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 REFERENCE = re.compile(rf"(?P<module>{FILE}|{MODULE}):(?P<name>[A-Za-z_]\w*)")
+OURS = ("trainables", "search_spaces", "results", "orchestrator")
 FORMS = "file.py:Name in the current folder, or package.module:Name"
 
 T = TypeVar("T")
@@ -140,10 +141,8 @@ def load(reference: str) -> Any:
     assert found is not None
     module = _imported(found["module"])
     if not hasattr(module, found["name"]):
-        defined = [
-            n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__ and callable(v)
-        ]
-        has = ", ".join(sorted(defined)) or "nothing that can be called"
+        own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+        has = ", ".join(sorted(own)) or "nothing that can be called"
         raise PartError(f"{reference}: there is no {found['name']} in it; it has {has}")
     part = getattr(module, found["name"])
     if not callable(part):
@@ -191,13 +190,18 @@ def file_at(path: str) -> Path | None:
 
 
 def folder_of(top: str) -> Path | None:
-    """The folder from which a person's own top-level module is imported; None for any other module."""
+    """The folder from which a person's own top-level module is imported; None for any other module.
+
+    Raises:
+        PartError: there are two: Python would give the one that it met first to all parts.
+    """
     if top in OURS:
         return None
-    for folder in [*places(), *_beside]:
-        if (folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file():
-            return folder
-    return _elsewhere(top)
+    folders = dict.fromkeys([*places(), *_beside])
+    having = [f for f in folders if (f / f"{top}.py").is_file() or (f / top / "__init__.py").is_file()]
+    if len(having) > 1 and having[0] not in _sent:
+        raise PartError(f"there is a module {top} in {having[0]} and one in {having[1]}: give one another name")
+    return having[0] if having else _elsewhere(top)
 
 
 @cache
@@ -259,9 +263,6 @@ def is_own_file(file: Path) -> bool:
     here = Path(__file__).resolve().parent.parent
     ours = any(file.is_relative_to(here / name) for name in OURS)
     return file.is_file() and not ours and not any(file.is_relative_to(folder) for folder in _installed())
-
-
-OURS = ("trainables", "search_spaces", "results", "orchestrator")
 
 
 def _imported(name: str) -> Any:

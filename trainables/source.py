@@ -145,7 +145,7 @@ def _definitions(dotted: str) -> Iterator[tuple[str, str]]:
     elif rest[0] in parsed.definitions:
         yield module, rest[0]
         yield from ((module, name) for name in parsed.effects)
-    elif rest[0] in parsed.imports:  # from a package that passes it on
+    if rest and rest[0] in parsed.imports:  # from a package that passes it on
         yield from _definitions(".".join([parsed.imports[rest[0]], *rest[1:]]))
 
 
@@ -222,12 +222,20 @@ def _read(module: str, file: Path, digest: str) -> _Module:
             pairs = [(f"<statement {number}>", node)]
             effects.append(pairs[0][0])
         for name, part in pairs:
-            definitions[name] = _definition(part, module, own, imported)
+            found = _definition(part, module, own, imported)
+            definitions[name] = _both(definitions[name], found) if name in definitions else found
     for data in _data(file):
         name = f"<{data.name}>"
         definitions[name] = Definition(hashlib.sha256(data.read_bytes()).hexdigest()[:16])
         effects.append(name)
     return _Module(definitions, imported, tuple(effects))
+
+
+def _both(one: Definition, other: Definition) -> Definition:
+    """Of a name that is defined twice, in two branches for example, both count."""
+    whole = [part for each in (one, other) for part in (each.parts.values() if each.parts else [each])]
+    digest = hashlib.sha256(" ".join(part.digest for part in whole).encode()).hexdigest()[:16]
+    return Definition(digest, frozenset().union(*(part.uses for part in whole)))
 
 
 def _data(file: Path) -> list[Path]:
@@ -251,6 +259,8 @@ def _whole(node: ast.AST, module: str, own: set[str], imported: Mapping[str, str
     known |= syntax.imports(inner, module, package=False)
     digest = hashlib.sha256("".join(syntax.said(node)).encode()).hexdigest()[:16]
     used = set(syntax.uses(node, known))
+    # What is imported, or defined here where that fails, may be either.
+    used |= {_joined(module, name) for name in own & imported.keys() if imported[name] in used}
     # Of a module whose names `import *` brings all may be used.
     used |= {name.removesuffix(".*") for name in known.values() if name.endswith(".*")}
     # Our own modules know none of a person's.

@@ -13,11 +13,13 @@ def plain(tree: ast.Module) -> ast.Module:
 
 
 def statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a module; what is for type checkers alone is left out, other branches are looked into."""
+    """The statements of a module, of branches too, with what chooses them; what is for type checkers is left out."""
     for node in body:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.If | ast.Try):
+            if isinstance(node, ast.If):
+                yield ast.Expr(node.test)
             blocks = [node.body, node.orelse, *(handler.body for handler in getattr(node, "handlers", []))]
             for block in blocks:
                 yield from statements(block)
@@ -34,10 +36,11 @@ def named(node: ast.stmt) -> Iterator[tuple[str, ast.AST]]:
             if isinstance(target, ast.Name):
                 yield target.id, node.value
             elif isinstance(target, ast.Tuple):
-                values = [node.value] * len(target.elts)
-                if isinstance(node.value, ast.Tuple) and len(node.value.elts) == len(values):
+                names = [e.value if isinstance(e, ast.Starred) else e for e in target.elts]
+                values = [node.value] * len(names)
+                if isinstance(node.value, ast.Tuple) and len(node.value.elts) == len(values) and names == target.elts:
                     values = node.value.elts
-                yield from ((e.id, v) for e, v in zip(target.elts, values, strict=True) if isinstance(e, ast.Name))
+                yield from ((e.id, v) for e, v in zip(names, values, strict=True) if isinstance(e, ast.Name))
 
 
 def is_text(key: ast.expr | None) -> bool:

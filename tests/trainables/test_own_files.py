@@ -167,6 +167,38 @@ def edit(path: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after, 1) if before else after)
 
 
+TWICE = """
+import sys
+SLOPE = 0.1
+SLOPE = SLOPE * 2
+if sys.platform == "linux":
+    BIAS = 1
+else:
+    BIAS = 2
+try:
+    from tools import scaled as faster
+except ImportError:
+    def faster(x): return x * 5
+first, *others = 6, 7, 8
+TABLE = {"a": max}
+TABLE = {**TABLE, "b": min}
+def part(x):
+    return SLOPE * faster(x) + BIAS, TABLE, others
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("0.1", "0.2"), ("* 2", "* 3"), ("linux", "darwin"), ("BIAS = 1", "BIAS = 3"), ("BIAS = 2", "BIAS = 3"),
+     ("max", "sum"), ("min", "sum"), ("x * 5", "x * 4"), ("7, 8", "7, 9")],
+)  # fmt: skip
+def test_of_what_is_defined_twice_both_count_and_so_does_what_chooses(own: Path, before: str, after: str) -> None:
+    write(own, "twice.py", TWICE)
+    old = made_by("twice.py:part")
+    edit(own / "twice.py", before, after)
+    assert made_by("twice.py:part") != old
+
+
 def test_a_part_that_a_module_only_passes_on_is_followed_to_where_it_is_written(own: Path) -> None:
     for reference in ("package:passed_on", "again.py:passed_on"):
         write(own, "again.py", "from package import passed_on")

@@ -29,6 +29,7 @@ from trainables.own_parts import (
     told,
     version_of,
 )
+from trainables.source import own_files
 
 ROOT = Path(__file__).parents[2]
 NAMED = Named(("resnet", "convnext"))
@@ -173,6 +174,22 @@ def test_files_beside_a_part_can_be_imported_and_hide_nothing(own_folder: Path) 
     del sys.modules["json"]
     assert load("parts/a.py:b")() == (2, "2")
     assert folder_of("tools_beside") == own_folder / "parts"
+
+
+def test_two_modules_of_one_name_beside_two_parts_are_refused(own_folder: Path) -> None:
+    part = "from beside import b"
+    write(own_folder, {"x/a.py": part, "y/a.py": part, "x/beside.py": "def b(): ...", "y/beside.py": "def b(): ..."})
+    assert set(own_files(["x/a.py:b"])) == {"x/a.py", "beside.py"}
+    with pytest.raises(PartError, match=r"there is a module beside in .*/x and one in .*/y: give one another name$"):
+        own_files(["y/a.py:b"])
+
+
+def test_what_was_sent_is_not_taken_for_a_second_one(own_folder: Path) -> None:
+    files = {"x/a.py": "from beside import b", "beside.py": "def b(): return 'sent'"}
+    write(own_folder, {"x/beside.py": "def b(): return 'here'", "x/a.py": files["x/a.py"]})
+    file_at("x/a.py")
+    take(files)
+    assert folder_of("beside") == own_parts._sent[0]
 
 
 def test_two_files_of_one_name_are_two_modules(own_folder: Path) -> None:

@@ -200,3 +200,19 @@ def test_a_variant_is_named_and_one_that_works_is_planned(here: Path, capsys: py
     (here / "own.py").write_text(HEAD + BLOCK.replace("slope=0.1", "width=0.1").replace("= slope", "= width"))
     assert main([*words, "--variant", line]) == 2
     assert re.search(r"^error: variant leaky: .*'slope'", capsys.readouterr().err)
+
+
+def test_variants_whose_parts_import_two_modules_of_one_name_are_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ablations", *WORDS]
+    for name, value in SMALL.items():
+        words += ["--set", f"{name}={list(value) if isinstance(value, tuple) else value}"]
+    for folder in ("one", "two"):
+        (here / folder).mkdir()
+        (here / folder / "own.py").write_text(HEAD + "from beside import FACTOR\n" + BLOCK)
+        (here / folder / "beside.py").write_text("FACTOR = 1")
+        words += ["--variant", f"{folder}: unet.block={folder}/own.py:Block"]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"^error: variant one: there is a module beside in .*: give one another name$", line), line
