@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         usage = f"{PROGRAM} {USAGE.get(name, name)} [option ...]"  # argparse's own lists every option twice
         description = f"{what[0].upper()}{what[1:]}."
         added = commands.add_parser(name, examples_of=name, usage=usage, help=what, description=description)
-        added.set_defaults(command=name, checkpoint=None, heat_map=(), **defaults)
+        added.set_defaults(command=name, checkpoint=None, heat_map=(), suite=None, **defaults)
         return added
 
     _add_study(command(ABLATIONS.name, "run the variants, and show what each one changes"), ABLATIONS)
@@ -90,6 +90,9 @@ def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
         "--seeds", type=int, nargs="+", default=[0], metavar="SEED",
         help="one training of each variant a seed (default: 0)",
     )  # fmt: skip
+    if space.suites:
+        suites = ", ".join(space.suites)
+        add("--suite", metavar="NAME", help=f"other variants to choose from: {suites} (default: the report's five)")
     add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
     add("--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE, ...'", help="add a variant")
     add("--variants-file", type=Path, metavar="FILE", help="add variants from a YAML file")
@@ -222,6 +225,7 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Req
     return Request(
         space=space,
         preset=args.preset,
+        suite=args.suite,
         seeds=seeds,
         settings=settings,
         new=new,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from search_spaces import ablations, presets, segmentation
 from trainables.config import Config, Overrides
@@ -18,6 +18,7 @@ class Space:
         presets: functions that return the baseline.
         variants: preset -> variant -> delta; "baseline" is among them.
         controls: the baseline -> control -> delta.
+        suites: suite -> variant -> delta, in place of a preset's variants; "baseline" is among them.
         published: preset -> metric -> variant -> the figure that the report prints.
     """
 
@@ -26,6 +27,7 @@ class Space:
     variants: Mapping[str, Mapping[str, Overrides]]
     controls: Callable[[Config], Mapping[str, Overrides]]
     published: Mapping[str, Mapping[str, Mapping[str, float]]]
+    suites: Mapping[str, Mapping[str, Overrides]] = field(default_factory=dict)
 
 
 ABLATIONS = Space(
@@ -34,6 +36,7 @@ ABLATIONS = Space(
     variants=dict.fromkeys(presets.ABLATIONS, ablations.VARIANTS),
     controls=lambda baseline: ablations.CONTROLS,
     published={"paper": {"fid": ablations.PUBLISHED_FID}},
+    suites=ablations.SUITES,
 )
 SEGMENTATION = Space(
     name="segmentation",

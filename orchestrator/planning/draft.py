@@ -56,11 +56,11 @@ def draft(request: Request) -> Draft:
     """The request's configs.
 
     Raises:
-        UsageError: an unknown preset or variant, a setting that cannot be, or a variant that is asked for by name and
-            cannot be or changes nothing.
+        UsageError: an unknown preset, suite or variant, a setting that cannot be, or a variant that is asked for by
+            name and cannot be or changes nothing.
     """
     base = baseline(request)
-    variants = _with_new(request.space.variants[request.preset], request.new)
+    variants = _with_new(_variants(request), request.new)
     asked = {*(request.chosen or ()), *(name for name, _ in request.new), BASELINE}
     configs, left_out = {BASELINE: _varied(BASELINE, base, variants[BASELINE])}, list[str]()
     for name in _known(request, variants):
@@ -92,6 +92,15 @@ def _heat_map(request: Request, base: Config) -> list[int]:
         if not 0 <= t <= last:
             raise UsageError(f"--heat-map: must be timesteps from 0 to {last}, but got {t}")
     return list(request.heat_map)
+
+
+def _variants(request: Request) -> Mapping[str, Overrides]:
+    space, suite = request.space, request.suite
+    if suite is None:
+        return space.variants[request.preset]
+    if suite not in space.suites:
+        raise UsageError(f"--suite: unknown suite {suite!r} of {space.name}; allowed: {', '.join(space.suites)}")
+    return space.suites[suite]
 
 
 def _with_new(variants: Mapping[str, Overrides], new: Iterable[tuple[str, Overrides]]) -> dict[str, Overrides]:

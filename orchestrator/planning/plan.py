@@ -150,12 +150,12 @@ def build(request: Request, facts: About | None = None) -> Study:
         for seed in _seeds(request.seeds)
         for position, n in enumerate(names)
     ]
-    if not request.settings:  # with another baseline the report's figures would not compare
+    if not request.settings and request.suite is None:  # else the report's figures would not compare
         trials = [replace(trial, published=_published(request, trial.variant)) for trial in trials]
-    # What differs by --set is another study: their figures must not meet in one table.
+    # What differs by --set is another study, and so is a suite: their figures must not meet in one table.
     identity = hashed([identified(apply(base, {"seed": 0})), facts.fingerprint])[:6]
     prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
-    name = request.name or f"{prefix}-{identity}"
+    name = request.name or "-".join([prefix, *([request.suite] if request.suite else []), identity])
     return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out))
 
 

@@ -23,11 +23,12 @@ class Request:
     Args:
         space: what can be asked for.
         preset: the baseline to start from.
+        suite: the variants to choose from; None for the preset's own.
         seeds: one training of each variant a seed.
         settings: changes of the baseline, and with it of every variant.
         new: variants of the person's own.
         chosen: the variants to run; None for all. The baseline is always in.
-        name: of the study; None for one made from the preset and the settings.
+        name: of the study; None for one made from the preset, the suite and the settings.
         heat_map: timesteps at which each block is tried alone; () for no heat map, None for the usual ones.
         inputs: where this machine's data and checkpoint are.
         notes: what was found on them that a person should know.
@@ -35,6 +36,7 @@ class Request:
 
     space: Space
     preset: str = "quick"
+    suite: str | None = None
     seeds: Sequence[int] = (0,)
     settings: Overrides = field(default_factory=dict)
     new: Sequence[tuple[str, Overrides]] = ()

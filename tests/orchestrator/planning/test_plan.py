@@ -5,7 +5,7 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
-from search_spaces.ablations import CONTROLS, VARIANTS
+from search_spaces.ablations import CONTROLS, SUITES, VARIANTS
 from search_spaces.spaces import ABLATIONS, SEGMENTATION
 
 
@@ -134,3 +134,37 @@ def test_each_generation_has_keys_of_its_own(tiny):
     assert [t.key for t in first.of_generation(0).trials] == [t.key for t in first.trials]
     assert [t.key for t in second.trials] == [f"{t.key}.1" for t in first.trials]
     assert [t.stages for t in second.trials] == [t.stages for t in first.trials]
+
+
+def test_a_suite_has_variants_and_a_name_of_its_own(tiny):
+    suites = {suite: study(tiny, suite=suite) for suite in SUITES}
+    assert len({study(tiny).name, *(s.name for s in suites.values())}) == len(SUITES) + 1
+    for suite, planned in suites.items():
+        assert planned.name == study(tiny).name.replace("quick-", f"quick-{suite}-")
+        assert {t.variant for t in planned.trials} <= {*SUITES[suite], *CONTROLS}
+    assert {t.variant for t in suites["schedule"].trials} == {*SUITES["schedule"], *CONTROLS}
+    # A trial does not depend on the suite that it stands in.
+    keys = {t.variant: t.key for t in study(tiny).trials}
+    assert all(t.key == keys[t.variant] for t in suites["schedule"].trials if t.variant in keys)
+
+
+def test_a_suites_variant_that_the_preset_cannot_take_is_left_out_with_a_line(tiny):
+    planned = study(tiny, suite="objective")
+    assert "learned_variance" not in {t.variant for t in planned.trials}
+    (line,) = planned.left_out
+    assert line.startswith("variant learned_variance: sampling.sampler must be ddpm with diffusion.learned_variance")
+    ancestral = study(tiny | {"sampling.sampler": "ddpm"}, suite="objective")
+    assert {*SUITES["objective"]} <= {t.variant for t in ancestral.trials}
+    assert ancestral.left_out == ()
+
+
+def test_variants_are_chosen_from_the_suite_and_unknown_words_are_refused(tiny):
+    assert [t.variant for t in study(tiny, suite="objective", chosen=["v"]).trials][:2] == ["baseline", "v"]
+    with pytest.raises(UsageError, match=r"--variants: unknown variant 'adagn'; allowed: baseline, x_0, v, "):
+        study(tiny, suite="objective", chosen=["adagn"])
+    with pytest.raises(UsageError, match=r"--suite: unknown suite 'objectives' of ablations; allowed: architecture, o"):
+        study(tiny, suite="objectives")
+
+
+def test_the_papers_figures_stand_beside_its_own_five_alone():
+    assert not any(t.published for t in study({}, preset="paper", suite="architecture").trials)

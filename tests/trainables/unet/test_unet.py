@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from search_spaces.ablations import VARIANTS
+from search_spaces.ablations import SUITES
 from search_spaces.presets import quick
 from trainables.config import Config, apply
 from trainables.sections import Data, Segmentation
@@ -26,11 +26,11 @@ SMALL = Config(
     ),
     segmentation=Segmentation(blocks=(5, 6, 7)),
 )
-VARIANT = pytest.mark.parametrize("variant", VARIANTS)
+VARIANT = pytest.mark.parametrize("variant", SUITES["architecture"])
 
 
 def _config(variant: str) -> Config:
-    return apply(quick(), VARIANTS[variant])
+    return apply(quick(), SUITES["architecture"][variant])
 
 
 def _net(config: Config, image_channels: int = 1) -> UNet:
