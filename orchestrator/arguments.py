@@ -14,6 +14,7 @@ from orchestrator.cluster.resources import Limits, Resources, gpus
 from orchestrator.errors import UsageError
 from orchestrator.planning.names import BASELINE, check_study_name
 from orchestrator.planning.settings import Request, parse_settings, parse_variant, read_variants
+from orchestrator.planning.study_file import asked
 from orchestrator.storage.locations import Locations, default_store, default_uri, opened_store
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
@@ -24,13 +25,14 @@ USAGE = {"report": "report NAME", "search": "search --space SPACE --trials N"}  
 SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 EXAMPLES = {
     "": ("ablations --seeds 0 1 2", "segmentation --preset own --data-root photos"),
-    "ablations": ("ablations --seeds 0 1 2", "ablations --variants adagn --variant 'wide: unet.base_channels=32'"),
-    "segmentation": ("segmentation --heat-map 50 150 250", "segmentation --preset own --data-root photos"),
-    "check": ("check --preset paper", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
+    "ablations": ("ablations my_study.yaml", "ablations --variants adagn --variant 'wide: unet.base_channels=32'"),
+    "segmentation": ("segmentation my_study.yaml --seeds 0 1 2", "segmentation --preset own --data-root photos"),
+    "check": ("check my_study.yaml", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
     "search": ("search --space segmentation --trials 50", "search --space segmentation --trials 50 --dry-run"),
     "report": ("report my-study", "report my-study --tracking-uri http://127.0.0.1:5000"),
     "ui": ("ui", "ui --cluster cluster.yaml --port 5001"),
     "store": ("store", "store --forget my-study --prune"),
+    "schema": ("schema > study.schema.json",),
 }
 
 
@@ -56,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         usage = f"{PROGRAM} {USAGE.get(name, name)} [option ...]"  # argparse's own lists every option twice
         description = f"{what[0].upper()}{what[1:]}."
         added = commands.add_parser(name, examples_of=name, usage=usage, help=what, description=description)
-        added.set_defaults(command=name, checkpoint=None, heat_map=(), **defaults)
+        added.set_defaults(command=name, checkpoint=None, heat_map=(), study=None, **defaults)
         return added
 
     _add_study(command(ABLATIONS.name, "run the variants, and show what each one changes"), ABLATIONS)
@@ -77,13 +79,15 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("--prune", action="store_true", help="remove what no study refers to")
     store.add_argument("--forget", metavar="STUDY", help="take a study's references away first")
     _add_places(store)
+    command("schema", "print the JSON schema of study files, with which an editor completes and checks them")
     return whole
 
 
 def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
+    parser.add_argument("study", type=Path, nargs="?", metavar="FILE", help="the study as a file; words win over it")
     add = _add_baseline(parser, space)
     add(
-        "--seeds", type=int, nargs="+", default=[0], metavar="SEED",
+        "--seeds", type=int, nargs="+", metavar="SEED",
         help="one training of each variant a seed (default: 0)",
     )  # fmt: skip
     add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
@@ -112,7 +116,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _add_baseline(parser: argparse.ArgumentParser, space: Space) -> Any:
     """What adds more words to the group in which these are."""
     add = parser.add_argument_group("study").add_argument
-    add("--preset", default="quick", help=f"the baseline to start from: {', '.join(space.presets)} (default: quick)")
+    add("--preset", help=f"the baseline to start from: {', '.join(space.presets)} (default: quick)")
     add("--dataset", metavar="NAME", help="short for --set data.dataset=NAME: digits, mnist, voc, folder, bedroom28")
     add("--set", action="append", default=[], metavar="SETTING=VALUE", dest="settings", help="change the baseline")
     add("--name", help="the study's name (default: made from the preset and the settings)")
@@ -151,7 +155,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add = _add_places(parser)
     add("--data-root", type=Path, metavar="FOLDER", help="where the data are (default: $ABLATION_DATA, else a cache)")
-    if parser.get_default("command") in (SEGMENTATION.name, "search"):
+    if parser.get_default("command") in (SEGMENTATION.name, "check", "search"):
         add("--checkpoint", type=Path, metavar="FILE", help="weights of a pretrained network (preset bedroom)")
 
 
@@ -190,8 +194,11 @@ def limits(args: argparse.Namespace) -> Limits:
     return Limits(args.max_retries, args.stall_limit, args.checkpoint_interval)
 
 
-def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Request:
-    """The study that the words ask for.
+def request(args: argparse.Namespace, space: Space, seeds: Sequence[int] | None) -> Request:
+    """The study that the words ask for, laid over their study file.
+
+    Args:
+        seeds: None for those of the file.
 
     Raises:
         UsageError: words that cannot be read.
@@ -201,24 +208,27 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Req
     settings = parse_settings(args.settings)
     if args.dataset:
         settings |= parse_settings([f"data.dataset={args.dataset}"], "--dataset")
-    new = list(read_variants(args.variants_file).items()) if args.variants_file else []
-    new += [parse_variant(text) for text in args.variant]
-    if args.data_root is not None and not str(args.data_root).strip("."):
+    variants = list(read_variants(args.variants_file).items()) if args.variants_file else []
+    variants += [parse_variant(text) for text in args.variant]
+    words = {
+        "preset": args.preset,
+        "seeds": seeds,
+        "settings": settings or None,
+        "chosen": args.variants,
+        "name": args.name,
+        "heat_map": args.heat_map,
+    }
+    inputs = Inputs(_data_root(args.data_root), args.checkpoint and args.checkpoint.resolve())
+    return asked(space, args.study, words, variants, inputs)
+
+
+def _data_root(given: Path | None) -> Path | None:
+    if given is not None and not str(given).strip("."):
         raise UsageError("--data-root: must be a folder of its own, but got ''")
-    if args.data_root is not None and not args.data_root.is_dir():
-        raise UsageError(f"--data-root: there is no folder {args.data_root}")
-    data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
-    return Request(
-        space=space,
-        preset=args.preset,
-        seeds=seeds,
-        settings=settings,
-        new=new,
-        chosen=args.variants,
-        name=args.name,
-        heat_map=args.heat_map if args.heat_map is None else tuple(dict.fromkeys(args.heat_map)),
-        inputs=Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve()),
-    )
+    if given is not None and not given.is_dir():
+        raise UsageError(f"--data-root: there is no folder {given}")
+    root = given or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
+    return root and root.resolve()
 
 
 def resources(args: argparse.Namespace) -> Resources:

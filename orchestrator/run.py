@@ -13,6 +13,7 @@ if __name__ == "__main__":
     shadows.refuse_shadows()
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from functools import partial
 from orchestrator import arguments
 from orchestrator.cluster.connection import set_environment
 from orchestrator.errors import UsageError
-from orchestrator.planning import draft, plan
+from orchestrator.planning import draft, plan, study_file
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.inputs import looked_at, planned, with_checkpoint
 from orchestrator.preflight.surroundings import check_cache, check_surroundings
@@ -77,7 +78,8 @@ def _run(args: argparse.Namespace, space: Space) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     check_address(args.address)
-    request, resources = with_checkpoint(arguments.request(args, ABLATIONS, args.seeds)), arguments.resources(args)
+    space = study_file.space_of(args.study) if args.study else ABLATIONS
+    request, resources = with_checkpoint(arguments.request(args, space, args.seeds)), arguments.resources(args)
     study, locations = _checked(args, request, arguments.locations(args), plan.build)
     from orchestrator.preflight.check import check, show
 
@@ -184,6 +186,11 @@ def _store(args: argparse.Namespace) -> int:
     return OK
 
 
+def _schema(args: argparse.Namespace) -> int:
+    print(json.dumps(study_file.schema(), indent=2))
+    return OK
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     ABLATIONS.name: partial(_run, space=ABLATIONS),
     SEGMENTATION.name: partial(_run, space=SEGMENTATION),
@@ -192,6 +199,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": _report,
     "ui": _ui,
     "store": _store,
+    "schema": _schema,
 }
 
 if __name__ == "__main__":
