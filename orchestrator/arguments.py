@@ -21,7 +21,8 @@ from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
 from trainables.inputs import Inputs
 
 PROGRAM = "python -m orchestrator.run"
-USAGE = {"report": "report NAME", "search": "search --space SPACE --trials N"}  # of the commands that want words
+# Of the commands that want words.
+USAGE = {"report": "report NAME", "new": "new NAME", "search": "search --space SPACE --trials N"}
 SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 EXAMPLES = {
     "": ("ablations --seeds 0 1 2", "segmentation --preset own --data-root photos"),
@@ -33,6 +34,7 @@ EXAMPLES = {
     "ui": ("ui", "ui --cluster cluster.yaml --port 5001"),
     "store": ("store", "store --forget my-study --prune"),
     "schema": ("schema > study.schema.json",),
+    "new": ("new my-study",),
 }
 
 
@@ -80,6 +82,8 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("--forget", metavar="STUDY", help="take a study's references away first")
     _add_places(store)
     command("schema", "print the JSON schema of study files, with which an editor completes and checks them")
+    new = command("new", "make a folder with a block of one's own and a study that compares it")
+    new.add_argument("name", help="the folder's, and the study's")
     return whole
 
 

@@ -18,10 +18,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from orchestrator import arguments
 from orchestrator.cluster.connection import set_environment
 from orchestrator.errors import UsageError
+from orchestrator.new.folder import make
 from orchestrator.planning import draft, plan, study_file
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.inputs import looked_at, planned, with_checkpoint
@@ -191,6 +193,13 @@ def _schema(args: argparse.Namespace) -> int:
     return OK
 
 
+def _new(args: argparse.Namespace) -> int:
+    files = make(args.name, Path())
+    print("\n".join(str(file) for file in files))
+    print(f"next: cd {args.name} && {arguments.PROGRAM} ablations study.yaml --dry-run")
+    return OK
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     ABLATIONS.name: partial(_run, space=ABLATIONS),
     SEGMENTATION.name: partial(_run, space=SEGMENTATION),
@@ -200,6 +209,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "ui": _ui,
     "store": _store,
     "schema": _schema,
+    "new": _new,
 }
 
 if __name__ == "__main__":

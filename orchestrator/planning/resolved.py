@@ -72,4 +72,6 @@ def _lines(mapping: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
