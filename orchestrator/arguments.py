@@ -21,8 +21,9 @@ from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
 from trainables.inputs import Inputs
 
 PROGRAM = "python -m orchestrator.run"
-# Of the commands that want words.
+# Of the commands that take words of their own.
 USAGE = {"report": "report NAME", "new": "new NAME", "search": "search --space SPACE --trials N"}
+USAGE |= {name: f"{name} [FILE]" for name in (ABLATIONS.name, SEGMENTATION.name, "check")}
 SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 EXAMPLES = {
     "": ("ablations --seeds 0 1 2", "segmentation --preset own --data-root photos"),

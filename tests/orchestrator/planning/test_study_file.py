@@ -116,9 +116,11 @@ def test_a_known_variant_that_is_spelt_out_as_it_is_keeps_its_published_figure(f
         ("variants: {a/b: {unet.dropout: 0.1}}", "variants: variant 'a/b': the name must be at most 80 letters"),
         ("variants: {baseline: {unet.dropout: 0.1}}", "variants: variant 'baseline': the name is taken"),
         ("variants: {untrained: {unet.dropout: 0.1}}", "variants: variant 'untrained': the name is taken"),
+        ("variants: {w: {unet.norm_groups: 7}}", "variant w: unet.norm_groups must divide each of"),
+        ("variants: {w: {unet.norm: group}}", "variant w: changes nothing, the baseline is already so"),
         ("chosen: [adagm]", "chosen: unknown variant 'adagm'; allowed: baseline, adagn"),
         ("chosen: []", "chosen: list should have at least 1 item"),
-        ("preset: own", "preset: unknown preset 'own' of ablations; allowed: quick, paper, voc"),
+        ("preset: bedroom", "preset: unknown preset 'bedroom' of ablations; allowed: quick, "),
         ("name: a/b", "name: must be at most 80 letters"),
         ("seeds: 3", "seeds: input should be a valid list, but got 3"),
         ("seeds: [true]", "seeds: input should be a valid integer, but got True"),
@@ -144,8 +146,8 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 def test_a_word_that_is_wrong_is_not_blamed_on_the_file(file):
     with pytest.raises(UsageError, match=r"^--variants: unknown variant 'adagm'"):
         plan.build(of_words(file(WHOLE), chosen=["adagm"]))
-    with pytest.raises(UsageError, match=r"^--preset: unknown preset 'own'"):
-        plan.build(of_words(file(WHOLE), preset="own"))
+    with pytest.raises(UsageError, match=r"^--preset: unknown preset 'bedroom'"):
+        plan.build(of_words(file(WHOLE), preset="bedroom"))
     with pytest.raises(UsageError, match=r"^unet\.norm_groups must divide"):
         plan.build(of_words(file(WHOLE), settings={"unet.norm_groups": 7}))
 
