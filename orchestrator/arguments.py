@@ -213,8 +213,13 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int] | None)
     settings = parse_settings(args.settings)
     if args.dataset:
         settings |= parse_settings([f"data.dataset={args.dataset}"], "--dataset")
-    variants = list(read_variants(args.variants_file).items()) if args.variants_file else []
-    variants += [parse_variant(text) for text in args.variant]
+    new = list(read_variants(args.variants_file).items()) if args.variants_file else []
+    new += [parse_variant(text) for text in args.variant]
+    if args.data_root is not None and not str(args.data_root).strip("."):
+        raise UsageError("--data-root: must be a folder of its own, but got ''")
+    if args.data_root is not None and not args.data_root.is_dir():
+        raise UsageError(f"--data-root: there is no folder {args.data_root}")
+    data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
     words = {
         "preset": args.preset,
         "seeds": seeds,
@@ -223,17 +228,8 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int] | None)
         "name": args.name,
         "heat_map": args.heat_map,
     }
-    inputs = Inputs(_data_root(args.data_root), args.checkpoint and args.checkpoint.resolve())
-    return asked(space, args.study, words, variants, inputs)
-
-
-def _data_root(given: Path | None) -> Path | None:
-    if given is not None and not str(given).strip("."):
-        raise UsageError("--data-root: must be a folder of its own, but got ''")
-    if given is not None and not given.is_dir():
-        raise UsageError(f"--data-root: there is no folder {given}")
-    root = given or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
-    return root and root.resolve()
+    inputs = Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve())
+    return asked(space, args.study, words, new, inputs)
 
 
 def resources(args: argparse.Namespace) -> Resources:
