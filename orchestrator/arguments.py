@@ -14,27 +14,32 @@ from orchestrator.cluster.resources import Limits, Resources, gpus
 from orchestrator.errors import UsageError
 from orchestrator.planning.names import BASELINE, check_study_name
 from orchestrator.planning.settings import Request, parse_settings, parse_variant, read_variants
+from orchestrator.planning.study_file import asked
 from orchestrator.storage.locations import Locations, default_store, default_uri, opened_store
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
 from trainables.inputs import Inputs
 
 PROGRAM = "python -m orchestrator.run"
-USAGE = {"report": "report NAME", "search": "search --space SPACE --trials N"}  # of the commands that want words
+# Of the commands that take words of their own.
+USAGE = {"report": "report NAME", "new": "new NAME", "search": "search --space SPACE --trials N"}
+USAGE |= {name: f"{name} [FILE]" for name in (ABLATIONS.name, SEGMENTATION.name, "check")}
 SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
 EXAMPLES = {
     "": ("ablations --seeds 0 1 2", "segmentation --preset own --data-root photos"),
     "ablations": (
-        "ablations --seeds 0 1 2",
+        "ablations my_study.yaml",
         "ablations --preset own --data-root photos",
         "ablations --variants adagn --variant 'wide: unet.base_channels=32'",
     ),
-    "segmentation": ("segmentation --heat-map 50 150 250", "segmentation --preset own --data-root photos"),
-    "check": ("check --preset paper", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
+    "segmentation": ("segmentation my_study.yaml --seeds 0 1 2", "segmentation --preset own --data-root photos"),
+    "check": ("check my_study.yaml", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
     "search": ("search --space segmentation --trials 50", "search --space segmentation --trials 50 --dry-run"),
     "report": ("report my-study", "report my-study --tracking-uri http://127.0.0.1:5000"),
     "ui": ("ui", "ui --cluster cluster.yaml --port 5001"),
     "store": ("store", "store --forget my-study --prune"),
+    "schema": ("schema > study.schema.json",),
+    "new": ("new my-study",),
 }
 
 
@@ -60,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         usage = f"{PROGRAM} {USAGE.get(name, name)} [option ...]"  # argparse's own lists every option twice
         description = f"{what[0].upper()}{what[1:]}."
         added = commands.add_parser(name, examples_of=name, usage=usage, help=what, description=description)
-        added.set_defaults(command=name, checkpoint=None, heat_map=(), suite=None, **defaults)
+        added.set_defaults(command=name, checkpoint=None, heat_map=(), study=None, suite=None, **defaults)
         return added
 
     _add_study(command(ABLATIONS.name, "run the variants, and show what each one changes"), ABLATIONS)
@@ -81,13 +86,17 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("--prune", action="store_true", help="remove what no study refers to")
     store.add_argument("--forget", metavar="STUDY", help="take a study's references away first")
     _add_places(store)
+    command("schema", "print the JSON schema of study files, with which an editor completes and checks them")
+    new = command("new", "make a folder with a block of one's own and a study that compares it")
+    new.add_argument("name", help="the folder's, and the study's")
     return whole
 
 
 def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
+    parser.add_argument("study", type=Path, nargs="?", metavar="FILE", help="the study as a file; words win over it")
     add = _add_baseline(parser, space)
     add(
-        "--seeds", type=int, nargs="+", default=[0], metavar="SEED",
+        "--seeds", type=int, nargs="+", metavar="SEED",
         help="one training of each variant a seed (default: 0)",
     )  # fmt: skip
     if space.suites:
@@ -119,7 +128,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _add_baseline(parser: argparse.ArgumentParser, space: Space) -> Any:
     """What adds more words to the group in which these are."""
     add = parser.add_argument_group("study").add_argument
-    add("--preset", default="quick", help=f"the baseline to start from: {', '.join(space.presets)} (default: quick)")
+    add("--preset", help=f"the baseline to start from: {', '.join(space.presets)} (default: quick)")
     add(
         "--dataset",
         metavar="NAME",
@@ -165,7 +174,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         "--data-root", type=Path, metavar="FOLDER",
         help="where the data are; a .npz of images will do (default: $ABLATION_DATA, else a cache)",
     )  # fmt: skip
-    if parser.get_default("command") in (SEGMENTATION.name, "search"):
+    if parser.get_default("command") in (SEGMENTATION.name, "check", "search"):
         add("--checkpoint", type=Path, metavar="FILE", help="weights of a pretrained network (preset bedroom)")
 
 
@@ -204,8 +213,11 @@ def limits(args: argparse.Namespace) -> Limits:
     return Limits(args.max_retries, args.stall_limit, args.checkpoint_interval)
 
 
-def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Request:
-    """The study that the words ask for.
+def request(args: argparse.Namespace, space: Space, seeds: Sequence[int] | None) -> Request:
+    """The study that the words ask for, laid over their study file.
+
+    Args:
+        seeds: None for those of the file.
 
     Raises:
         UsageError: words that cannot be read.
@@ -222,18 +234,17 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int]) -> Req
     if args.data_root is not None and not (args.data_root.is_dir() or _is_npz(args.data_root)):
         raise UsageError(f"--data-root: there is no folder {args.data_root}, and no such .npz file")
     data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
-    return Request(
-        space=space,
-        preset=args.preset,
-        suite=args.suite,
-        seeds=seeds,
-        settings=settings,
-        new=new,
-        chosen=args.variants,
-        name=args.name,
-        heat_map=args.heat_map if args.heat_map is None else tuple(dict.fromkeys(args.heat_map)),
-        inputs=Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve()),
-    )
+    words = {
+        "preset": args.preset,
+        "suite": args.suite,
+        "seeds": seeds,
+        "settings": settings or None,
+        "chosen": args.variants,
+        "name": args.name,
+        "heat_map": args.heat_map,
+    }
+    inputs = Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve())
+    return asked(space, args.study, words, new, inputs)
 
 
 def _is_npz(path: Path) -> bool:

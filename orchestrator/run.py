@@ -13,15 +13,18 @@ if __name__ == "__main__":
     shadows.refuse_shadows()
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from orchestrator import arguments
 from orchestrator.cluster.connection import set_environment
 from orchestrator.errors import UsageError
-from orchestrator.planning import draft, plan
+from orchestrator.new.folder import make
+from orchestrator.planning import draft, plan, study_file
 from orchestrator.planning.settings import Request
 from orchestrator.preflight.inputs import looked_at, planned, with_checkpoint
 from orchestrator.preflight.surroundings import check_cache, check_surroundings
@@ -77,7 +80,8 @@ def _run(args: argparse.Namespace, space: Space) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     check_address(args.address)
-    request, resources = with_checkpoint(arguments.request(args, ABLATIONS, args.seeds)), arguments.resources(args)
+    space = study_file.space_of(args.study) if args.study else ABLATIONS
+    request, resources = with_checkpoint(arguments.request(args, space, args.seeds)), arguments.resources(args)
     study, locations = _checked(args, request, arguments.locations(args), plan.build)
     from orchestrator.preflight.check import check, show
 
@@ -184,6 +188,18 @@ def _store(args: argparse.Namespace) -> int:
     return OK
 
 
+def _schema(args: argparse.Namespace) -> int:
+    print(json.dumps(study_file.schema(), indent=2))
+    return OK
+
+
+def _new(args: argparse.Namespace) -> int:
+    files = make(args.name, Path())
+    print("\n".join(str(file) for file in files))
+    print(f"next: cd {args.name} && {arguments.PROGRAM} ablations study.yaml --dry-run")
+    return OK
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     ABLATIONS.name: partial(_run, space=ABLATIONS),
     SEGMENTATION.name: partial(_run, space=SEGMENTATION),
@@ -192,6 +208,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "report": _report,
     "ui": _ui,
     "store": _store,
+    "schema": _schema,
+    "new": _new,
 }
 
 if __name__ == "__main__":

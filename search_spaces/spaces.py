@@ -45,3 +45,4 @@ SEGMENTATION = Space(
     controls=segmentation.controls,
     published={},
 )
+SPACES = {space.name: space for space in (ABLATIONS, SEGMENTATION)}

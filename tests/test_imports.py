@@ -13,11 +13,12 @@ FORBIDDEN = {
 # Each package's rooms and modules from the top floor down; what stands on one floor may not import its neighbours.
 FLOORS = {
     "orchestrator": [
+        {"script"},
         {"run"},
         {"arguments"},
         {"study"},
         {"preflight"},
-        {"storage", "tracking"},
+        {"storage", "tracking", "new"},
         {"planning"},
         {"cluster"},
         {"signals", "streams", "shadows", "console", "errors"},

@@ -10,7 +10,6 @@ from orchestrator.planning.fit import check_distinct
 from orchestrator.planning.names import BASELINE, check_variant_name
 from orchestrator.planning.settings import Request
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
-from search_spaces.spaces import Space
 from trainables.config import Config, ConfigError, Overrides, apply, references
 from trainables.data import About
 from trainables.own_parts import PartError, check_there
@@ -23,9 +22,10 @@ def baseline(request: Request) -> Config:
         UsageError: an unknown preset, or a setting that cannot be.
     """
     try:
-        return apply(_preset(request.space, request.preset), request.settings)
+        return apply(_preset(request), request.settings)
     except ConfigError as error:
-        raise UsageError(str(error)) from None
+        where = request.told("settings", "")
+        raise UsageError(f"{where}: {error}" if where else str(error)) from None
 
 
 def for_data(request: Request, facts: About) -> Request:
@@ -50,6 +50,7 @@ class Draft:
     configs: Mapping[str, Config]
     left_out: tuple[str, ...]  # of the variants that nobody asked for by name, those that cannot be, and why
     asked: frozenset[str]
+    heat_map: tuple[int, ...]  # the timesteps of its cells
 
 
 def draft(request: Request) -> Draft:
@@ -60,8 +61,8 @@ def draft(request: Request) -> Draft:
             name and cannot be or changes nothing.
     """
     base = baseline(request)
-    variants = _with_new(_variants(request), request.new)
-    asked = {*(request.chosen or ()), *(name for name, _ in request.new), BASELINE}
+    variants = _with_new({**_variants(request), **request.own}, request.new)
+    asked = {*(request.chosen or request.own), *(name for name, _ in request.new), BASELINE}
     configs, left_out = {BASELINE: _varied(BASELINE, base, variants[BASELINE])}, list[str]()
     for name in _known(request, variants):
         if name == BASELINE:
@@ -71,17 +72,18 @@ def draft(request: Request) -> Draft:
             check_distinct(name, config, configs)
         except UsageError as error:
             if name in asked:
-                raise
+                raise UsageError(f"{request.file}: {error}" if name in request.own else str(error)) from None
             left_out.append(str(error))
         else:
             configs[name] = config
     possible = request.space.controls(base)
     controls = {n: d for n, d in possible.items() if set(d.get("stages", base.stages)) <= set(base.stages)}
-    cells = probes(base, _heat_map(request, base))
+    heat_map = _heat_map(request, base)
+    cells = probes(base, heat_map)
     deltas = {n: variants[n] for n in configs} | controls | cells
     kinds = dict.fromkeys(configs, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
     configs |= {n: _varied(n, base, delta) for n, delta in (controls | cells).items()}
-    return Draft(base, kinds, deltas, configs, tuple(left_out), frozenset(asked))
+    return Draft(base, kinds, deltas, configs, tuple(left_out), frozenset(asked), tuple(heat_map))
 
 
 def _heat_map(request: Request, base: Config) -> list[int]:
@@ -90,7 +92,8 @@ def _heat_map(request: Request, base: Config) -> list[int]:
         return [t for t in HEAT_MAP_TIMESTEPS if t <= last]
     for t in request.heat_map:
         if not 0 <= t <= last:
-            raise UsageError(f"--heat-map: must be timesteps from 0 to {last}, but got {t}")
+            where = request.told("heat_map", "--heat-map")
+            raise UsageError(f"{where}: must be timesteps from 0 to {last}, but got {t}")
     return list(request.heat_map)
 
 
@@ -118,9 +121,11 @@ def _with_new(variants: Mapping[str, Overrides], new: Iterable[tuple[str, Overri
     return known
 
 
-def _preset(space: Space, name: str) -> Config:
+def _preset(request: Request) -> Config:
+    space, name = request.space, request.preset
     if name not in space.presets:
-        raise UsageError(f"--preset: unknown preset {name!r} of {space.name}; allowed: {', '.join(space.presets)}")
+        where = request.told("preset", "--preset")
+        raise UsageError(f"{where}: unknown preset {name!r} of {space.name}; allowed: {', '.join(space.presets)}")
     return space.presets[name]()
 
 
@@ -129,7 +134,8 @@ def _known(request: Request, variants: Mapping[str, Overrides]) -> list[str]:
         return list(variants)
     for name in request.chosen:
         if name not in variants:
-            raise UsageError(f"--variants: unknown variant {name!r}; allowed: {', '.join(variants)}")
+            where = request.told("chosen", "--variants")
+            raise UsageError(f"{where}: unknown variant {name!r}; allowed: {', '.join(variants)}")
     # A variant that the command line spells out is meant to run, whatever --variants leaves out.
     return list(dict.fromkeys([*request.chosen, *(name for name, _ in request.new)]))
 

@@ -10,7 +10,9 @@ from orchestrator.planning.draft import baseline, draft, for_data
 from orchestrator.planning.fit import check_fit, check_used, fitted
 from orchestrator.planning.names import BASELINE
 from orchestrator.planning.remarks import remarks
+from orchestrator.planning.resolved import resolved, written
 from orchestrator.planning.settings import Request, described
+from orchestrator.planning.study_file import StudyFile
 from trainables.canonical import identified
 from trainables.config import Config, Overrides, apply, references
 from trainables.data import About, DataError, Survey, about
@@ -72,6 +74,7 @@ class Study:
     objective: str = ""  # what a search maximises
     generation: int = 0  # times that it was begun anew
     keys: Callable[[Config], dict[str, str]] | None = None  # of a config's stages; None: those of today's code
+    file: StudyFile | None = None  # it as a file; a search has none
 
     @property
     def remarks(self) -> list[str]:
@@ -83,6 +86,16 @@ class Study:
         rows = len({trial.variant for trial in self.trials})
         named = [("all rows" if 1 < len(of) == rows else ", ".join(of), remark) for remark, of in told.items()]
         return [f"{names}: {remark}" for names, remark in named]
+
+    @property
+    def as_file(self) -> str:
+        """The text of the study file that runs it again; "" for a search."""
+        beside = {
+            "--data-root FOLDER": self.inputs.data_root,
+            "--checkpoint FILE": self.inputs.checkpoint,
+            "--accept-code": self.keys,
+        }
+        return written(self.file, [option for option, used in beside.items() if used]) if self.file else ""
 
     def stages(self, config: Config) -> dict[str, str]:
         """The keys of the config's stages."""
@@ -150,13 +163,15 @@ def build(request: Request, facts: About | None = None) -> Study:
         for seed in _seeds(request.seeds)
         for position, n in enumerate(names)
     ]
-    if not request.settings and request.suite is None:  # else the report's figures would not compare
-        trials = [replace(trial, published=_published(request, trial.variant)) for trial in trials]
+    if base == request.space.presets[request.preset]() and request.suite is None:  # else they would not compare
+        trials = [replace(t, published=_published(request, base, t.variant, configs[t.variant])) for t in trials]
     # What differs by --set is another study, and so is a suite: their figures must not meet in one table.
     identity = hashed([identified(apply(base, {"seed": 0})), facts.fingerprint])[:6]
     prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
     name = request.name or "-".join([prefix, *([request.suite] if request.suite else []), identity])
-    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out))
+    deltas = {n: drafted.deltas[n] for n in names if drafted.kinds[n] == "variant" and n != BASELINE}
+    file = resolved(request, name, base, deltas, drafted.heat_map)
+    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out), file=file)
 
 
 def search(request: Request, facts: About | None = None, *, objective: str) -> Study:
@@ -173,7 +188,7 @@ def search(request: Request, facts: About | None = None, *, objective: str) -> S
     (seed,) = request.seeds
     name = request.name or f"search-{study.name}" + (f"-seed{seed}" if seed else "")
     baseline = apply(study.baseline, {"seed": seed})  # another seed is another search: its DDPM, its points, its name
-    return replace(study, name=name, baseline=baseline, trials=(), objective=objective)
+    return replace(study, name=name, baseline=baseline, trials=(), objective=objective, file=None)
 
 
 def point(study: Study, overrides: Overrides, position: int) -> Trial:
@@ -188,10 +203,12 @@ def point(study: Study, overrides: Overrides, position: int) -> Trial:
     return study.resolved(_trial(name, "variant", position, delta, config, study.about, study.baseline))
 
 
-def _published(request: Request, name: str) -> dict[str, float]:
-    """The report's figures for a variant, by metric."""
-    figures = request.space.published.get(request.preset, {})
-    return {metric: of_variant[name] for metric, of_variant in figures.items() if name in of_variant}
+def _published(request: Request, base: Config, name: str, config: Config) -> dict[str, float]:
+    """The report's figures for a variant, by metric; none where a study file gives its name to another change."""
+    of_preset = request.space.published.get(request.preset, {})
+    figures = {metric: of_variant[name] for metric, of_variant in of_preset.items() if name in of_variant}
+    same = not figures or apply(base, request.space.variants[request.preset][name]) == config
+    return figures if same else {}
 
 
 def _seeds(seeds: Sequence[int]) -> list[int]:

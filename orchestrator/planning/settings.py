@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,15 @@ class Request:
         suite: the variants to choose from; None for the preset's own.
         seeds: one training of each variant a seed.
         settings: changes of the baseline, and with it of every variant.
-        new: variants of the person's own.
+        own: variants of the study file; they may have the names of the space's, in whose place they stand then.
+        new: further variants of the person's own.
         chosen: the variants to run; None for all. The baseline is always in.
         name: of the study; None for one made from the preset, the suite and the settings.
         heat_map: timesteps at which each block is tried alone; () for no heat map, None for the usual ones.
         inputs: where this machine's data and checkpoint are.
         notes: what was found on them that a person should know.
+        file: that the study was read from; None where it is of words alone.
+        of_file: the keys that the file says and no word of the command line changes.
     """
 
     space: Space
@@ -39,12 +42,19 @@ class Request:
     suite: str | None = None
     seeds: Sequence[int] = (0,)
     settings: Overrides = field(default_factory=dict)
+    own: Mapping[str, Overrides] = field(default_factory=dict)
     new: Sequence[tuple[str, Overrides]] = ()
     chosen: Sequence[str] | None = None
     name: str | None = None
     heat_map: Sequence[int] | None = ()
     inputs: Inputs = NOWHERE
     notes: tuple[str, ...] = ()
+    file: Path | None = None
+    of_file: frozenset[str] = frozenset()
+
+    def told(self, key: str, option: str) -> str:
+        """Where the person said it: the key of the study file, or the option."""
+        return f"{self.file}: {key}" if key in self.of_file else option
 
 
 def parse_settings(texts: Iterable[str], what: str = "--set") -> dict[str, Any]:
@@ -87,16 +97,28 @@ def read_variants(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError: the file is not there, or is of another form.
     """
-    try:
-        content = _yaml(path.read_text(encoding="utf-8"), f"--variants-file {path}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--variants-file {path}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
+    content = read_yaml(path, f"--variants-file {path}")
     if not isinstance(content, dict) or not all(_is_delta(*pair) for pair in content.items()):
         raise UsageError(
             f"--variants-file {path}: must map each variant's name to its settings, {{setting: value}}; a name such as "
             "no or 1 needs quotes"
         )
     return content
+
+
+def read_yaml(path: Path, where: str) -> Any:
+    """What the file holds.
+
+    Args:
+        where: how an error calls the file.
+
+    Raises:
+        UsageError: the file is not there, or is no YAML.
+    """
+    try:
+        return _yaml(path.read_text(encoding="utf-8"), where)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{where}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
 
 
 def _is_delta(name: object, delta: object) -> bool:

@@ -28,8 +28,6 @@ def with_checkpoint(request: Request) -> Request:
         if path is not None:
             raise UsageError(f"--checkpoint: the preset {request.preset} trains its own DDPM; drop it")
         return request
-    if "pretrained.weights" in request.settings:
-        raise UsageError("--set: pretrained.weights is found from --checkpoint")
     if path is None:
         raise UsageError(f"--checkpoint: the preset {request.preset} needs the weights of a guided-diffusion model")
     from trainables.unet.guided_checkpoint import check_checkpoint, untold  # only now: it imports torch
@@ -39,6 +37,9 @@ def with_checkpoint(request: Request) -> Request:
         weights, place = check_checkpoint(path, wanted, wanted.image_channels, size)
     except DataError as error:
         raise UsageError(f"--checkpoint: {error}") from None
+    asked = request.settings.get("pretrained.weights", weights)
+    if asked != weights:
+        raise UsageError(f"pretrained.weights: must be those of --checkpoint, {weights}, but got {asked}")
     part = f" from its part {place}" if place else ""
     note = (
         f"{path.name} is loaded{part} with {untold(wanted)}, which no key or shape of it tells: "

@@ -39,6 +39,10 @@ class Locations:
         """The study's own folder: its log, table, report and pictures."""
         return self.storage / "studies" / name
 
+    def study_file(self, name: str) -> Path:
+        """The study as a file, as it was last run."""
+        return self.study(name) / "study.yaml"
+
 
 def check_storage(storage: Path, make: bool = True) -> None:
     """Makes the folder, if it is not there, and proves that it can be written to.

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.cluster.resources import device_told
 from orchestrator.console import console
-from orchestrator.errors import UsageError
+from orchestrator.errors import UsageError, one_line
 from orchestrator.planning.plan import Study
 from orchestrator.planning.remarks import splits
 from orchestrator.storage.earlier_code import EarlierCode
@@ -107,6 +107,7 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
         for note in study.notes:
             session.board.line(f"note: {note}")
         session.board.line(f"data {study.baseline.data.dataset}: {splits(study.about)}")
+        _leave_file(study, locations.study_file(study.name), session)
         session.board.line(f"study {study.name}: {session.summary()}")
         session.board.line(device_told(session_config.resources, address))
         if session.writer.moved_from:
@@ -115,6 +116,18 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
             session.board.line(line)
         interrupted = session.run(replace(session_config, store=locations.store), address)
         return session.close(interrupted, lambda writer: show(study.name, locations, console(), writer))
+
+
+def _leave_file(study: Study, path: Path, session: Session) -> None:
+    """Writes the study as a file, here and beside its runs; what stands against it costs the file alone."""
+    beside = path.with_name(f".{path.name}")
+    try:
+        beside.write_text(study.as_file, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        session.board.line(f"no {path.name}: {one_line(error)}")
+    else:
+        session.writer.keep(path)
 
 
 def show(
@@ -153,6 +166,8 @@ def show(
     page = next(path for path in written if path.suffix == ".html")
     out.print(f"report    {page}", soft_wrap=True)
     out.print(f"pictures  {folder / 'pictures'}", soft_wrap=True)
+    if (file := locations.study_file(name)).exists():
+        out.print(f"study     {file}", soft_wrap=True)
     out.print(f"MLflow    {open_command(locations.tracking_uri)}", soft_wrap=True)
     if writer:
         root = (

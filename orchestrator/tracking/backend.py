@@ -114,16 +114,32 @@ def prove_files(location: str, uri: str) -> None:
         files.delete_artifacts(folder)
 
 
+def keep_file(client: MlflowClient, experiment_id: str, path: Path) -> None:
+    """Puts the file beside the folders of the experiment's runs."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    location = client.get_experiment(experiment_id).artifact_location
+    files: Any = get_artifact_repository(location, tracking_uri=client.tracking_uri)
+    files.log_artifact(str(path))
+
+
 def upload(
-    client: MlflowClient, run_id: str, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]
+    client: MlflowClient, run_id: str, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path], study: str
 ) -> None:
-    """Puts a finished trial's files into its run: the pictures, its settings, its result, a person's own code."""
+    """Puts a finished trial's files into its run: the pictures, its settings, its result, a person's own code.
+
+    Args:
+        study: the text of the file of which it is a trial; "" for none.
+    """
     for picture in pictures.values():
         client.log_artifact(run_id, str(picture), "pictures")
+    texts = {"study.yaml": study} if study else {}
+    for name, content in (("config.json", trial.config.model_dump()), ("result.json", dict(result))):
+        texts[name] = json.dumps(content, indent=1)
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in (("config.json", trial.config.model_dump()), ("result.json", dict(result))):
+        for name, text in texts.items():
             path = Path(folder, name)
-            path.write_text(json.dumps(content, indent=1))
+            path.write_text(text, encoding="utf-8")
             client.log_artifact(run_id, str(path))
         for name, text in trial.own_files.items():
             path = Path(folder, "code", name)

@@ -20,6 +20,7 @@ from orchestrator.tracking.backend import (
     create_database,
     follow_folder,
     is_transient,
+    keep_file,
     reason,
     settle_database,
     upload,
@@ -132,6 +133,10 @@ class MLflowWriter:
     def describe(self, markdown: str) -> None:
         """Puts `markdown` above the experiment's table of runs."""
         self._queue.put(("note", partial(self._describe, markdown), True))
+
+    def keep(self, file: Path) -> None:
+        """Puts a file of the whole study beside its runs."""
+        self._queue.put((file.name, partial(keep_file, self.client, self.experiment_id, file), True))
 
     def flush(self, limit_s: float = FLUSH_LIMIT_S) -> bool:
         """Waits until everything so far is written, or for `limit_s` at most; whether it is."""
@@ -266,7 +271,7 @@ class MLflowWriter:
     def _finish(self, trial: Trial, result: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         run_id = self._runs[trial.name]
         self._log(trial, [(0, final_metrics(trial, result))])
-        self._adorn(trial, partial(upload, self.client, run_id, trial, result, pictures))
+        self._adorn(trial, partial(upload, self.client, run_id, trial, result, pictures, self.study.as_file))
         for tag, value in (("machine", "machine"), ("made_with", "made_with"), ("status_note", "note")):
             self.client.set_tag(run_id, tag, result[value])
         self._end(trial, "FINISHED", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -119,9 +120,9 @@ NETWORK = {
 }
 
 
-def test_what_a_checkpoint_does_not_tell_is_named_and_grey_data_go_with_it(
-    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def pretrained(own: Path, tmp_path: Path) -> list[str]:
+    """Words of a study of the folder with a small network's checkpoint, `net.pt`."""
     import torch
 
     from trainables.sections import Pretrained
@@ -133,7 +134,13 @@ def test_what_a_checkpoint_does_not_tell_is_named_and_grey_data_go_with_it(
     words = ["segmentation", "--preset", "bedroom", "--dataset", "folder", "--data-root", str(own)]
     for name, value in NETWORK.items():
         words += ["--set", f"{name}={value}"]
-    assert main([*words, "--variants", "baseline", "--checkpoint", str(tmp_path / "net.pt"), "--dry-run"]) == 0
+    return [*words, "--variants", "baseline", "--checkpoint", str(tmp_path / "net.pt"), "--dry-run"]
+
+
+def test_what_a_checkpoint_does_not_tell_is_named_and_grey_data_go_with_it(
+    pretrained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(pretrained) == 0
     note = "net.pt is loaded from its part ['ema']['module.*'] with num_head_channels=-1, num_heads=2, "
     note += "use_new_attention_order=False, which no key or shape of it tells: features are wrong unless"
     assert f"note: {note}" in capsys.readouterr().out
@@ -216,3 +223,15 @@ def test_a_npz_that_cannot_be_used_is_told_with_its_array(tmp_path: Path, capsys
     assert main(["ablations", "--preset", "own", "--data-root", str(tmp_path), "--dry-run"]) == 2
     line = capsys.readouterr().err.splitlines()[1]
     assert line.startswith(f"  {tmp_path}/mine.npz: images is float64 of shape (9, 3, 8, 8); images must be uint8")
+
+
+def test_weights_that_a_study_file_names_must_be_the_checkpoints(
+    pretrained: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, digest = tmp_path / "study.yaml", hashlib.sha256((tmp_path / "net.pt").read_bytes()).hexdigest()
+    for named in (digest, "0" * 64):
+        file.write_text(f'settings: {{pretrained.weights: "{named}"}}\n')
+        code = main([pretrained[0], str(file), *pretrained[1:]])
+        assert code == (0 if named == digest else 2)
+    said = f"pretrained.weights: must be those of --checkpoint, {digest}, but got {'0' * 64}"
+    assert said in capsys.readouterr().err

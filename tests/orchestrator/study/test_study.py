@@ -8,6 +8,7 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
@@ -17,7 +18,7 @@ from waiting import wait_until
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
 from orchestrator.storage.locations import Locations
-from orchestrator.study.study import claimed
+from orchestrator.study.study import _leave_file, claimed
 from search_spaces.spaces import ABLATIONS
 from trainables import claims
 
@@ -157,3 +158,11 @@ def test_a_study_whose_driver_is_gone_since_the_machine_was_started_anew_goes_on
     assert claimed(mine, locations, False, lambda study, locations: 0) == 0
     assert "mine was being run by process 1 on here: waiting to see whether it lives" in capsys.readouterr().out
     assert not left.exists()
+
+
+def test_a_study_file_that_cannot_be_written_is_told_and_costs_nothing_else(tmp_path):
+    lines = []
+    session = SimpleNamespace(board=SimpleNamespace(line=lines.append))  # its writer is not asked for anything
+    _leave_file(plan.build(Request(ABLATIONS, name="mine")), tmp_path / "gone" / "study.yaml", session)
+    (line,) = lines
+    assert line.startswith("no study.yaml: FileNotFoundError")

@@ -75,7 +75,19 @@ def test_a_finished_trial_is_one_run_with_our_params_metrics_and_tags(uri, tiny,
         "git_commit": "", "git_dirty": "", "remarks": trial.remarks[0],
     }  # fmt: skip
     artifacts = {a.path for a in MlflowClient(uri).list_artifacts(run.info.run_id)}
-    assert artifacts == {"pictures", "config.json", "result.json"}
+    assert artifacts == {"pictures", "config.json", "result.json", "study.yaml"}
+    kept = MlflowClient(uri).download_artifacts(run.info.run_id, "study.yaml", str(tmp_path))
+    assert Path(kept).read_text() == mine.as_file
+
+
+def test_a_file_of_the_study_lies_beside_its_runs(uri, tiny, tmp_path):
+    (tmp_path / "study.yaml").write_text("name: kept\n")
+    tracking = opened(uri, study(tiny, "kept"))
+    tracking.keep(tmp_path / "study.yaml")
+    tracking.close()
+    assert (tracking.errors, tracking.remarks) == ([], [])
+    place = MlflowClient(uri).get_experiment_by_name("kept").artifact_location
+    assert Path(place.removeprefix("file://"), "study.yaml").read_text() == "name: kept\n"
 
 
 def test_a_trial_that_goes_on_stays_in_its_run_without_a_step_twice(uri, tiny):

@@ -1,0 +1,1 @@
+"""`python -m orchestrator.run new NAME`: a folder to start a study of one's own from."""
