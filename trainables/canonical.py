@@ -81,6 +81,8 @@ def _diffusion(diffusion: Diffusion) -> Diffusion:
 
 
 def _training(training: Training) -> Training:
+    if training.warmup_steps >= training.train_steps:  # the decay never begins
+        training = _neutral(training, "final_learning_rate")
     if not training.train_steps:
         return _neutral(training, *(name for name in Training.model_fields if name != "train_steps"))
     most = warmed_up_decay(training.train_steps - 1)
