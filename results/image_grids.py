@@ -241,8 +241,10 @@ def _figure(mosaic: Images, titles: Sequence[str] = (), legend: Sequence[Patch] 
         column = (i + 0.5) / len(titles)
         figure.text(column, 1 - top / 2 / total, title, ha="center", va="center", fontsize=_FONT)
     if legend:
-        figure.legend(
+        drawn = figure.legend(
             handles=list(legend), loc="lower center", ncols=legend_columns, fontsize=_FONT, frameon=False,
             borderpad=0.2, handlelength=1.2, handleheight=1.0, columnspacing=1.2, labelspacing=0.4,
         )  # fmt: skip
+        for text in drawn.get_texts():
+            text.set_parse_math(False)  # a class may have dollars in its name
     return figure

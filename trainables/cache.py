@@ -29,6 +29,7 @@ def keep(name: str, value: object) -> None:
     path = cache_folder() / name
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".making-", delete=False) as file:
-            file.write(json.dumps(value))
-        os.replace(file.name, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as scratch:
+            made = Path(scratch) / path.name  # a temporary file would be its maker's alone
+            made.write_text(json.dumps(value))
+            os.replace(made, path)

@@ -110,6 +110,8 @@ def _diffusion(diffusion: Diffusion, pretrained: bool) -> Diffusion:
 
 
 def _training(training: Training) -> Training:
+    if training.warmup_steps >= training.train_steps:  # the decay never begins
+        training = _neutral(training, "final_learning_rate")
     if not training.train_steps:  # self-conditioning makes another network
         acting = ("train_steps", "self_conditioning")
         return _neutral(training, *(name for name in Training.model_fields if name not in acting))

@@ -20,3 +20,20 @@ class Inputs:
 
 
 NOWHERE = Inputs()
+LONGEST = 32  # bytes that tell a stand-in
+STAND_INS = {
+    b"version https://git-lfs": "it is a pointer of Git LFS, `git lfs pull` fetches the file itself",
+    b"<!doctype html": "it is a web page that was saved in place of the file",
+    b"<html": "it is a web page that was saved in place of the file",
+}  # by how they begin, in small letters
+
+
+def instead(path: Path, otherwise: str) -> str:
+    """What a file that is of no use is in place of what it should be; `otherwise` where its beginning does not tell."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(LONGEST)
+    except OSError:
+        return otherwise
+    found = (words for mark, words in STAND_INS.items() if begins.lower().lstrip().startswith(mark))
+    return next(found, otherwise) if begins else "it is empty"

@@ -28,16 +28,22 @@ from trainables.determinism import modes
 from trainables.finite import Diverged
 from trainables.inputs import NOWHERE, Inputs
 from trainables.progress import Making, Progress, Write
-from trainables.stages import BY_NAME, stage_keys, stage_source
+from trainables.stages import BY_NAME, code_of, stage_keys, stage_source
 from trainables.stages.stage import Context
 from trainables.store import METRICS, Store, away, write_json
 
 HISTORY = "history.json"  # what the stage logged, with its steps
 STORE_PATIENCE_S = 600.0  # how long a trial waits for a store that is full or away
 STORE_RETRY_S = 5.0
+CODE_CHANGED = "the code has been changed since the study was started, or is another on this machine"
+DATA_CHANGED = "the data have been changed since the study was started, or are others on this machine"
 CLAIM_RETRY_S = (0.3, 1.0)  # at random between these, so that two claimers do not go on meeting
 
 T = TypeVar("T")
+
+
+class Changed(Exception):
+    """The data or the code are not those any more that the trial was planned with; nothing was made of them."""
 
 
 @dataclass
@@ -71,6 +77,7 @@ def run_trial(
     Raises:
         DataError: the data, a checkpoint or a metric's network are not there or cannot be used.
         Diverged: a loss, a weight, a sample, a feature or a metric is not finite.
+        Changed: what is to be made would not be what `keys` stand for.
         OSError: the store stayed full or away.
     """
     trial = Trial(config, store, torch.device(device), checkpoint_interval_s, inputs, gpus, keys)
@@ -126,6 +133,7 @@ class Trial:
 
     def _make(self, stage: str) -> Generator[Progress, None, None]:
         """Makes the stage and publishes it."""
+        self._refuse_changes(stage)
         facts: dict[str, Any] = {"machine": platform.node(), "device": _device_name(self.device), "gpus": self.gpus}
         facts |= {
             "made": time.time(),
@@ -148,6 +156,13 @@ class Trial:
         checkpoints.wait()
         yield from self._patiently(partial(self._publish, stage, facts, write, history))
         checkpoints.clear()
+
+    def _refuse_changes(self, stage: str) -> None:
+        """Raises `Changed` where this process would make something else than the stage's key stands for."""
+        others = {name: code_of(key) for name, key in self.keys.items() if name != stage}  # some may be accepted
+        today, key = stage_keys(self.context.config, self.context.data.about, others)[stage], self.keys[stage]
+        if today != key:
+            raise Changed(CODE_CHANGED if today.partition("-")[0] == key.partition("-")[0] else DATA_CHANGED)
 
     def _publish(self, stage: str, facts: dict[str, Any], write: Write, history: list[Any]) -> None:
         with self.store.publish(stage, self.keys[stage], facts) as folder:

@@ -150,7 +150,9 @@ class Store:
         """
         parent = Path(self.root) if self.local else self.cache
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+        scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=parent))
+        folder = scratch / "artefact"  # of the scratch folder nobody else may read
+        folder.mkdir()
         try:
             yield folder
             files = {p.relative_to(folder).as_posix(): _entry(p) for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -159,7 +161,7 @@ class Store:
             (folder / MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True))
             self._publish(folder, self._path(stage, key))
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _publish(self, folder: Path, path: str) -> None:
         if self.local:
@@ -170,8 +172,6 @@ class Store:
                 if Path(path, MANIFEST).exists():
                     return  # another trial published it first: by its key it is the same one
                 os.rename(path, f"{folder}-remains")  # of an artefact without a manifest, which is none
-                shutil.rmtree(f"{folder}-remains", ignore_errors=True)
-            folder.chmod(0o755)
             os.rename(folder, path)
             return
         self.fs.invalidate_cache()

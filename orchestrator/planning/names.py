@@ -25,7 +25,7 @@ def check_study_name(name: str) -> None:
 
 
 def check_variant_name(name: str, taken: Iterable[str]) -> None:
-    """Passes if a new variant may be called so.
+    """Passes if a new variant may be called so. Names that differ in capitals alone are one file on many machines.
 
     Args:
         taken: the names of the variants that there are.
@@ -35,5 +35,6 @@ def check_variant_name(name: str, taken: Iterable[str]) -> None:
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"variant {name!r}: the name must be {NAME_RULE}")
-    if name in taken or name in CONTROLS or PROBE.fullmatch(name):
+    folded = {known.casefold() for known in (*taken, *CONTROLS)}
+    if name.casefold() in folded or PROBE.fullmatch(name.casefold()):
         raise UsageError(f"variant {name!r}: the name is taken; choose another")

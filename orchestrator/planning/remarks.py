@@ -9,6 +9,8 @@ import numpy as np
 from trainables.config import Config
 from trainables.data import About
 from trainables.diffusion.schedules import betas, terminal_signal, timesteps_at
+from trainables.stages import needed
+from trainables.training_rates import learning_rate
 
 SIGNAL_LIMIT = 0.05  # of the image's, where sampling begins
 
@@ -34,6 +36,18 @@ def remarks(config: Config, baseline: Config, facts: About) -> Iterator[str]:
             f"{baseline.sampling.samples} samples of the others"
         )
     yield from _noise(config, baseline)
+    yield from _warmup(config)
+
+
+def _warmup(config: Config) -> Iterator[str]:
+    """That the learning rate is never the one that is set, where that is so."""
+    wanted = config.training
+    trains = config.pretrained is None and "ddpm" in {stage.NAME for stage in needed(config)}
+    if trains and 0 < wanted.train_steps < wanted.warmup_steps:
+        yield (
+            f"its training ends after {wanted.train_steps:,} of {wanted.warmup_steps:,} warmup_steps, at a learning "
+            f"rate of {learning_rate(wanted, wanted.train_steps - 1):.2g} in place of {wanted.learning_rate:g}"
+        )
 
 
 def splits(facts: About) -> str:

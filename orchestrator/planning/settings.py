@@ -143,8 +143,14 @@ def _yaml(text: str, where: str) -> Any:
         raise UsageError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
+INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+
+
 class _Loader(yaml.SafeLoader):
-    """Plain YAML that refuses a key given twice, of which it would silently take the last."""
+    """YAML with YAML 1.2's numbers, as people mean them; it refuses a key given twice, of which it would take the last.
+
+    To YAML 1.1 010 is 8, 1:30 is 90 and 1e4 a text.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -152,3 +158,14 @@ class _Loader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"{key} is given twice")
         return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag not in (INT, FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(INT, re.compile(r"[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    FLOAT, re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"), list("-+.0123456789")
+)
+_Loader.add_constructor(INT, lambda _, node: int(node.value))

@@ -36,6 +36,8 @@ def opened_memory(study: Study, space: Space, locations: Locations) -> optuna.St
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = _path(study, locations)
+    if not path.exists():
+        path.touch()  # SQLite would let nobody else write to it, whatever the umask says
     storage = _opened(path, database=str(path))
     # Code and the metric's definition are part of what a point is: those of others must not choose the next ones.
     name = f"{study.name}-{study.stages(study.baseline)['segmentation']}"

@@ -65,7 +65,9 @@ def lasting(error: Exception) -> bool:
     """Whether the same command would fail the same way: not where a disk, a network or memory is short."""
     import torch
 
-    return not isinstance(error, OSError | MemoryError | torch.OutOfMemoryError)
+    from trainables.pipeline import Changed
+
+    return not isinstance(error, OSError | MemoryError | torch.OutOfMemoryError | Changed)
 
 
 def point_of(tune_config: Mapping[str, Any]) -> dict[str, Any]:

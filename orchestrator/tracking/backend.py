@@ -34,6 +34,7 @@ def create_database(path: Path) -> None:
     if not path.exists():
         with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
             made = Path(folder, "mlflow.db")
+            made.touch()  # SQLite would let nobody else write to it, whatever the umask says
             MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
             _name(made, path)
     with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:

@@ -56,6 +56,17 @@ def test_a_grid_stops_at_its_largest_number_of_tiles() -> None:
     assert pixels.shape[0] == MAX_TILES // 16 * (side + 2) - 2
 
 
+@pytest.mark.parametrize("names", [("$\\frac$", "$$"), ("$5 note", "$10 note"), ("_hidden", "a_{b}^c")])
+def test_a_class_is_called_what_it_is_called(names: tuple[str, str]) -> None:
+    labels = np.zeros((1, 4, 4), dtype=int)
+    labels[0, :2] = 1
+    figure = masks(_images(1, 3), labels, labels, names)
+    pixels_of(figure)  # drawing is where a formula would be read
+    texts = figure.legends[0].get_texts()
+    assert [text.get_text() for text in texts[:2]] == list(names)
+    assert not any(text.get_parse_math() for text in texts)
+
+
 @pytest.mark.parametrize("shape", [(4, 8, 8), (4, 8, 8, 2), (0, 8, 8, 1)])
 def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="uint8 images"):

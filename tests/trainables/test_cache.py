@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from trainables.cache import cache_folder
+from trainables.cache import cache_folder, keep, kept
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +19,20 @@ def test_folder_is_the_environments_or_the_users(monkeypatch: pytest.MonkeyPatch
     assert cache_folder() == Path.home() / "elsewhere"
     monkeypatch.delenv("ABLATION_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "diffusion-ablations"
+
+
+def test_what_is_kept_is_there_for_all_whom_the_umask_lets_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path))
+    before = os.umask(0o002)
+    try:
+        keep("costs/a.json", [1])
+    finally:
+        os.umask(before)
+    (made,) = (tmp_path / "costs").iterdir()
+    assert made.stat().st_mode & 0o777 == 0o664
+    assert kept("costs/a.json") == [1]
 
 
 def test_it_is_told_without_numpy_and_the_data() -> None:

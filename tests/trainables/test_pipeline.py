@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from trainables.checkpoints import Checkpoints
 from trainables.config import Config, Overrides, apply
 from trainables.evaluation import fid, pixel_classifier
 from trainables.inputs import Inputs
-from trainables.pipeline import Record, run_trial
+from trainables.pipeline import Changed, Record, run_trial
 from trainables.sampling import draw
 from trainables.sections import Pretrained
 from trainables.stages import stage_keys, stage_source
@@ -142,11 +143,37 @@ def test_what_made_the_figures_is_kept_with_them(baseline: tuple[Path, list[Reco
 
 
 def test_a_trial_takes_the_keys_that_it_is_given(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:
-    given = {stage: f"{key}-accepted" for stage, key in baseline[2]["artefacts"].items()}
+    root, _, result = baseline
+    given = stage_keys(_config(), data.about(_config().data), {"ddpm": "accepted"})
+    assert not set(given.values()) & set(result["artefacts"].values()) - {result["artefacts"]["reference"]}
+    shutil.copytree(_artefact(root, result, "ddpm"), tmp_path / "ddpm" / given["ddpm"])
     *_, last = run_trial(_config(), Store(tmp_path), keys=given)
     assert last.result is not None
     assert last.result["artefacts"] == given
-    assert last.result["metrics"] == baseline[2]["metrics"]
+    assert last.result["metrics"] == result["metrics"]
+
+
+def test_what_a_key_does_not_stand_for_is_not_made_under_it(tmp_path: Path) -> None:
+    """A trial may start hours after its study, and much can be edited meanwhile."""
+    given = {stage: f"{key}0" for stage, key in stage_keys(_config(), data.about(_config().data)).items()}
+    with pytest.raises(Changed, match="the code has been changed since the study was started"):
+        list(run_trial(_config(), Store(tmp_path / "store"), keys=given))
+    assert not (tmp_path / "store" / "ddpm").exists()
+
+    for i in range(10):
+        pixels = np.full((8, 8), i, np.uint8)
+        for part in ("images", "masks"):
+            (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "data" / part / f"{i}.png")
+    config = _config(
+        data__dataset="folder", stages=("segmentation",), segmentation__features="pixels",
+        segmentation__label_images=1, segmentation__validation_images=1,
+    )  # fmt: skip
+    planned = stage_keys(config, data.about(config.data, tmp_path / "data"))
+    Image.fromarray(np.full((8, 8), 77, np.uint8)).save(tmp_path / "data" / "images" / "0.png")
+    with pytest.raises(Changed, match="the data have been changed"):
+        list(run_trial(config, Store(tmp_path / "store"), inputs=Inputs(tmp_path / "data"), keys=planned))
+    assert not (tmp_path / "store" / "segmentation").exists()
 
 
 def test_another_seed_gives_other_figures(baseline: tuple[Path, list[Record], dict], tmp_path: Path) -> None:

@@ -67,6 +67,21 @@ def test_what_is_not_published_is_not_found(opened: Open) -> None:
         assert not opened().has(stage, key)
 
 
+@pytest.mark.parametrize(("umask", "folders", "files"), [(0o002, 0o775, 0o664), (0o077, 0o700, 0o600)])
+def test_who_may_read_and_remove_an_artefact_follows_from_the_umask(
+    umask: int, folders: int, files: int, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        _publish(Store(tmp_path / "store"))
+    finally:
+        os.umask(before)
+    made = [*(tmp_path / "store").rglob("*")]
+    assert len(made) == 6
+    for path in made:
+        assert path.stat().st_mode & 0o777 == (folders if path.is_dir() else files)
+
+
 def test_facts_may_be_filled_inside_the_block(opened: Open) -> None:
     facts: dict[str, Any] = {}
     with opened().publish(STAGE, KEY, facts) as folder:

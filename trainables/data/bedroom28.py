@@ -57,8 +57,8 @@ def _pairs(folder: Path, listing: Listing) -> list[Pair]:
     if not folder.is_dir():
         listing.offenders.add(folder, "is missing")
         return []
-    images = images_in(folder, listing.offenders).values()
+    images = images_in(folder, listing.offenders)
     if not images:
         listing.offenders.add(folder, "holds no image")
     masks = files_in(folder, (".npy",))
-    return [Pair(path, masks.get(path.stem, [path.with_suffix(".npy")])[-1]) for path in images]
+    return [Pair(path, masks.get(stem, [path.with_suffix(".npy")])[-1]) for stem, path in images.items()]

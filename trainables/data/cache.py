@@ -19,6 +19,7 @@ import numpy as np
 from trainables.cache import cache_folder
 from trainables.data import Arrays, DataError
 from trainables.data.listing import Offenders
+from trainables.source import PACKAGE, reached, source_hash
 
 DOWNLOAD_FAILS = (OSError, RuntimeError, EOFError, HTTPException)  # torchvision raises what it meets
 
@@ -117,12 +118,13 @@ def verified(folder: Path, checksums: Mapping[str, str], algorithm: str, whose: 
 
 
 def cached(name: str, make: Callable[[], Arrays]) -> Arrays:
-    """What `make` gives, from the cache folder where an earlier call with this name has left it.
+    """What `make` gives, from the cache folder where an earlier call with this name and code has left it.
 
     Args:
-        name: tells everything that the arrays depend on.
+        name: tells everything that the arrays depend on, but for the code.
+        make: what the source of its module reaches is told beside the name: an edit of the reading decodes anew.
     """
-    path = cache_folder() / "arrays" / f"{name}.npz"
+    path = cache_folder() / "arrays" / f"{name}{_code_of(make.__module__)}.npz"
     found = _read(path)
     if found is None:
         found = make()
@@ -131,6 +133,11 @@ def cached(name: str, make: Callable[[], Arrays]) -> Arrays:
         except OSError as error:  # the trial can go on without
             warnings.warn(f"the decoded images were not kept in {path}: {error}", stacklevel=2)
     return found
+
+
+def _code_of(module: str) -> str:
+    """A suffix that tells the code that the module reaches; "" of a module that is not ours."""
+    return f"-{source_hash(reached([module], frozenset()))}" if module.partition(".")[0] == PACKAGE else ""
 
 
 def _read(path: Path) -> Arrays | None:

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from trainables.inputs import instead
+
 VOID = 255  # the mask value that is no class
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")  # in capitals too, as of masks
 MASK_SUFFIXES = (".png", ".npy")
@@ -172,7 +174,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise Unusable("is missing") from None
     except BROKEN as error:
-        raise Unusable(f"cannot be read: {one_line(error).replace(repr(str(path)), 'it')}") from None
+        raise Unusable(f"cannot be read: {instead(path, one_line(error).replace(repr(str(path)), 'it'))}") from None
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
@@ -216,7 +218,7 @@ def _read_npy(path: Path) -> Mask:
     except FileNotFoundError:
         raise Unusable("is missing") from None
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError) as error:
-        raise Unusable(f"cannot be read as .npy: {one_line(error)}") from None
+        raise Unusable(f"cannot be read as .npy: {instead(path, one_line(error))}") from None
     if values.ndim != 2 or not values.size:
         raise Unusable(f"has the shape {values.shape}; a mask has two dimensions, (H, W)")
     # Whole numbers stored as floats are let through: class 3.0 is class 3.

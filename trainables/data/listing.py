@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,9 +114,9 @@ class Listing:
 
 
 def names_in(path: Path, offenders: Offenders) -> list[str]:
-    """The names in a split's file, one a line."""
+    """The names in a split's file, one a line, composed."""
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [composed(line.strip()) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         offenders.add(path, f"cannot be read: {one_line(error)}")
         return []
@@ -139,7 +140,7 @@ def check_disjoint(splits: dict[Path, list[str]], offenders: Offenders) -> None:
 
 
 def images_in(folder: Path, offenders: Offenders) -> dict[str, Path]:
-    """The image files of a folder by their stems, sorted."""
+    """The image files of a folder by their composed stems, sorted."""
     found: dict[str, Path] = {}
     for stem, paths in files_in(folder, IMAGE_SUFFIXES).items():
         for second in paths[1:]:
@@ -152,12 +153,17 @@ def images_in(folder: Path, offenders: Offenders) -> dict[str, Path]:
 
 
 def files_in(folder: Path, suffixes: Iterable[str]) -> dict[str, list[Path]]:
-    """The files of a folder that end in one of the suffixes, in capitals or not, by their stems, sorted."""
+    """The files of a folder that end in one of the suffixes, in capitals or not, by their composed stems, sorted."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            found.setdefault(path.stem, []).append(path)
+            found.setdefault(composed(path.stem), []).append(path)
     return found
+
+
+def composed(name: str) -> str:
+    """The name with each letter and its accents as one character: macOS writes them as several, and they look alike."""
+    return unicodedata.normalize("NFC", name)
 
 
 def spelled(folder: Path, *names: str) -> list[Path]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from trainables.data import DataError
+from trainables.inputs import instead
 from trainables.sections import Pretrained
 from trainables.unet.guided_diffusion import GuidedUNet
 
@@ -159,7 +160,9 @@ def _content(path: Path) -> dict[str, Any]:
     """What the file holds by names, with its tensors mapped."""
     with path.open("rb") as file:
         if not file.read(2).startswith(WRITTEN_BY_TORCH):
-            raise DataError(f"{path} is no checkpoint of plain tensors: torch.save writes no such file")
+            raise DataError(
+                f"{path} is no checkpoint of plain tensors: {instead(path, 'torch.save writes no such file')}"
+            )
     try:
         # Of a training's settings, which lie beside the weights in many files; it has no code.
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):

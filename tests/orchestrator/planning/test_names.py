@@ -17,7 +17,7 @@ def test_a_plain_name_is_a_studys_and_a_new_variants(name):
     check_variant_name(name, VARIANTS)
 
 
-@pytest.mark.parametrize("name", ["block5-t100", "raw_pixels", "adagn"])
+@pytest.mark.parametrize("name", ["block5-t100", "raw_pixels", "adagn", "Block5-T100", "Raw_Pixels", "AdaGN"])
 def test_a_taken_name_is_said_to_be_taken(name):
     with pytest.raises(UsageError, match="the name is taken; choose another"):
         check_variant_name(name, VARIANTS)

@@ -86,16 +86,28 @@ def test_a_variant_of_one_s_own_that_asks_for_too_many_is_refused(tiny):
         ({"training.ema_decay": 0.9999}, "baseline"),
         ({"diffusion.beta_max": 0.9}, "baseline"),
         ({"unet.convnext_expansion": 4}, "baseline"),
+        ({"training.warmup_steps": 500, "training.final_learning_rate": 0.1}, "long_warmup"),
         ({"diffusion.beta_schedule": "cosine", "diffusion.beta_start": 1e-3}, "cosine"),
     ],
 )
 def test_a_variant_that_cannot_differ_is_refused(delta, twin, tiny):
+    new = [("long_warmup", {"training.warmup_steps": 500}), ("mine", delta)]
     with pytest.raises(plan.UsageError, match=f"make no use of it; it would repeat {twin}"):
-        plan.build(Request(ABLATIONS, settings=tiny, new=[("mine", delta)]))
+        plan.build(Request(ABLATIONS, settings=tiny, new=new))
+
+
+def test_a_warm_up_that_the_training_does_not_outlast_is_told():
+    long = {"training.train_steps": 20, "training.warmup_steps": 500, "training.learning_rate": 2e-4}
+    told = "its training ends after 20 of 500 warmup_steps, at a learning rate of 8e-06 in place of 0.0002"
+    assert said(long) == [told]
+    assert said(long | {"training.warmup_steps": 20}) == []  # the last step has the whole rate
+    assert said(long | {"training.train_steps": 0}) == []
+    assert said(long | {"segmentation.features": "pixels", "stages": ("segmentation",)}) == []
+    assert said(long | {"sampling.source": "held_out", "stages": ("fid",)}) == []
 
 
 def test_the_plan_tells_a_remark_once_with_all_that_it_is_of(tiny):
-    levels = tiny | {"segmentation.noise_levels": [3.5, 0.1]}
+    levels = tiny | {"segmentation.noise_levels": [3.5, 0.1], "training.warmup_steps": 0}
     study = plan.build(Request(ABLATIONS, settings=levels, chosen=["adagn", "cosine"], seeds=[0, 1]))
     assert [line.split(":")[0] for line in study.remarks] == ["baseline, adagn, untrained", "cosine"]
 

@@ -1,5 +1,6 @@
 """What Optuna keeps of a search: a database that cannot be used is told before anything is made."""
 
+import os
 import sqlite3
 from contextlib import closing
 
@@ -32,6 +33,15 @@ def database(tmp_path):
     path.parent.mkdir(parents=True)
     opened_memory(study, SPACES["segmentation"](study.baseline), locations)
     return path
+
+
+def test_a_group_that_shares_a_folder_may_write_to_its_searches(tmp_path, request):
+    before = os.umask(0o002)
+    try:
+        database = request.getfixturevalue("database")
+    finally:
+        os.umask(before)
+    assert database.stat().st_mode & 0o777 == 0o664
 
 
 def of_another_optuna(path):

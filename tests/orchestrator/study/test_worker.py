@@ -10,6 +10,7 @@ import torch
 from orchestrator.study.worker import _one_line, lasting
 from trainables.checkpoints import Checkpoints
 from trainables.finite import Diverged
+from trainables.pipeline import Changed
 from trainables.store import Store
 
 # A heap of small pieces with the last one held, as a trial leaves it in a thread that has ended.
@@ -64,6 +65,7 @@ def test_an_error_is_told_by_its_kind_and_its_last_line(error, line):
         (Diverged("diverged at step 3"), True),
         (OSError(28, "No space left on device"), False),
         (MemoryError(), False),
+        (Changed("the code has been changed"), False),
         (torch.OutOfMemoryError("CUDA out of memory"), False),
     ],
 )

@@ -1,5 +1,6 @@
 """A storage folder that people move: MLflow's records follow it."""
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -55,6 +56,15 @@ def picture(folder, tmp_path):
         client.download_artifacts(run.info.run_id, "pictures/samples.png", str(tmp_path / "given")), "rb"
     ) as file:
         return file.read()
+
+
+def test_a_group_that_shares_a_folder_may_write_to_its_database(tmp_path):
+    before = os.umask(0o002)
+    try:
+        create_database(tmp_path / "mlflow.db")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "mlflow.db").stat().st_mode & 0o777 == 0o664
 
 
 def test_a_folder_that_stays_is_let_be(storage, study, tmp_path):

@@ -47,6 +47,15 @@ def test_splits_are_the_folders_sorted_by_name(bedroom_tree: Any) -> None:
     assert found.held_out_masks.min((1, 2)).tolist() == [5, 4]
 
 
+def test_a_label_is_found_however_its_accent_is_written(bedroom_tree: Any) -> None:
+    before = data.arrays(DATA, bedroom_tree.root)
+    for path in (bedroom_tree.root / "real").rglob("*.*"):
+        letter = "\u00e9" if path.suffix == ".npy" else "e\u0301"
+        path.rename(path.with_name(f"{path.stem}{letter}{path.suffix}"))
+    found = data.arrays(DATA, bedroom_tree.root)
+    assert all(np.array_equal(a, b) for a, b in zip(vars(found).values(), vars(before).values(), strict=True))
+
+
 def test_names_are_those_of_the_29_classes(bedroom_tree: Any) -> None:
     about = data.about(DATA, bedroom_tree.root)
     assert len(set(about.class_names)) == 29

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from trainables import data
+from trainables import data, source
 from trainables.cache import cache_folder
 from trainables.data import Arrays, DataError, reading
 from trainables.data.cache import cached, downloaded
@@ -127,6 +129,28 @@ def test_images_are_decoded_once_for_each_size_and_content(folder_tree: Any, mon
     folder_tree.image("images/0.png", mode="L")
     assert not _same(data.arrays(DATA, folder_tree.root), first)
     assert len(read) == 30
+
+
+def test_images_are_decoded_again_once_the_code_that_reads_them_is_edited(
+    folder_tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = data.arrays(DATA, folder_tree.root)
+    shutil.copytree(source.ROOT / "trainables", tmp_path / "edited" / "trainables")
+    edited = tmp_path / "edited" / "trainables" / "data" / "image_file.py"
+    edited.write_text(edited.read_text().replace("Resampling.BICUBIC", "Resampling.BOX"))
+    monkeypatch.setattr(source, "ROOT", tmp_path / "edited")
+    monkeypatch.setattr(reading, "read_image", partial(_turned, reading.read_image))
+    source._file.cache_clear()
+    source._parsed.cache_clear()
+    try:
+        assert not _same(data.arrays(DATA, folder_tree.root), first)
+    finally:
+        source._file.cache_clear()
+        source._parsed.cache_clear()
+
+
+def _turned(read: Any, path: Path, channels: int, size: int) -> Any:
+    return read(path, channels, size)[:, ::-1]
 
 
 def test_what_cannot_be_used_is_not_kept(folder_tree: Any, folder: Path) -> None:

@@ -54,6 +54,23 @@ def test_random_splits_are_fixed(tree: Any) -> None:
     assert data.arrays(DATA, tree.root).held_out[:, 0, 0, 0].tolist() == [4, 2]
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["random splits", "split files"])
+def test_an_accent_is_one_letter_however_it_is_written(given: bool, tree: Any) -> None:
+    """macOS writes file names decomposed, editors and other systems composed."""
+    _marked(tree, 10)
+    for i in range(10):
+        tree.path(f"images/{i:03}.png").rename(tree.path(f"images/Caf\u00e9 {i}.png"))
+        tree.path(f"masks/{i:03}.png").rename(tree.path(f"masks/Caf\u00e9 {i}.png"))
+    if given:
+        for split, numbers in {"train": (5, 1), "labels": (3, 0), "held_out": (2,)}.items():
+            tree.text(f"{split}.txt", *(f"Caf\u00e9 {i}" for i in numbers))
+    before = data.arrays(DATA, tree.root)
+    for i in range(10):
+        tree.path(f"images/Caf\u00e9 {i}.png").rename(tree.path(f"images/Cafe\u0301 {i}.png"))
+    found = data.arrays(DATA, tree.root)
+    assert all(np.array_equal(a, b) for a, b in zip(vars(found).values(), vars(before).values(), strict=True))
+
+
 def test_a_mask_whose_image_is_not_read_is_listed(tree: Any) -> None:
     _marked(tree, 10)
     tree.path("images/003.png").rename(tree.path("images/003.gif"))

@@ -164,6 +164,7 @@ def _cut_jpeg(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 BAD_IMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "16-bit grey": (lambda p: Image.fromarray(np.ones((10, 12), np.uint16)).save(p), "16-bit I;16; images must be"),
     "16-bit RGB": (lambda p: p.write_bytes(_png(16, 2, [bytes(72)] * 10)), "16-bit RGB; images must be 8-bit"),
@@ -175,7 +176,9 @@ BAD_IMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "CMYK": (lambda p: _noise("CMYK", p, format="JPEG"), "JPEG of mode CMYK; images must be"),
     "another format": (lambda p: _noise("RGB", p, format="GIF"), "cannot be read: cannot identify"),
     "no image": (lambda p: p.write_text("hello"), "cannot be read: cannot identify"),
-    "empty": (lambda p: p.write_bytes(b""), "cannot be read: cannot identify"),
+    "empty": (lambda p: p.write_bytes(b""), "cannot be read: it is empty"),
+    "not fetched": (lambda p: p.write_text(POINTER), "cannot be read: it is a pointer of Git LFS"),
+    "a web page": (lambda p: p.write_text("<!doctype html>"), "cannot be read: it is a web page"),
     "a folder": (lambda p: p.mkdir(), "cannot be read: "),
     "missing": (lambda p: None, "is missing"),
     "truncated JPEG": (_cut_jpeg, "cannot be read: image file is truncated"),
@@ -223,6 +226,8 @@ BAD_MASKS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "above 255": ("npy", lambda p: np.save(p, np.array([[256, 3]])), "holds numbers from 3 to 256"),
     "an archive": ("npy", lambda p: np.savez(p.open("wb"), a=np.ones(2)), "cannot be read as .npy"),
     "text": ("npy", lambda p: p.write_text("hello"), "cannot be read as .npy"),
+    "not fetched": ("npy", lambda p: p.write_text(POINTER), "cannot be read as .npy: it is a pointer of Git LFS"),
+    "not fetched png": ("png", lambda p: p.write_text(POINTER), "cannot be read: it is a pointer of Git LFS"),
 }
 
 

@@ -108,6 +108,17 @@ def test_suffixes_may_be_in_capitals(voc_tree: Any) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(vars(found).values(), vars(before).values(), strict=True))
 
 
+def test_a_file_is_found_however_its_accent_is_written(voc_tree: Any) -> None:
+    before = data.arrays(DATA, voc_tree.root)
+    base = voc_tree.root / BASE
+    for path in [*base.rglob("*.jpg"), *base.rglob("*.png")]:
+        path.rename(path.with_name(f"{path.stem}e\u0301{path.suffix}"))
+    for path in base.rglob("*.txt"):
+        path.write_text("".join(f"{name}\u00e9\n" for name in path.read_text().split()), encoding="utf-8")
+    found = data.arrays(DATA, voc_tree.root)
+    assert found.train.shape == before.train.shape
+
+
 def test_pascals_names_go_with_pascals_file_names(voc_tree: Any) -> None:
     names = data.about(DATA, voc_tree.root).class_names
     assert len(names) == 21

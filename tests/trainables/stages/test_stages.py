@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +213,18 @@ def test_a_pretrained_networks_key_is_its_settings_and_its_weights() -> None:
         assert stage_keys(apply(BEDROOM, {f"pretrained.{name}": value}), ABOUT) != keys
     assert stage_keys(apply(BEDROOM, {"unet.base_channels": 24, "training.train_steps": 7}), ABOUT) == keys
     assert stage_keys(apply(BEDROOM, {"diffusion.beta_schedule": "cosine"}), ABOUT) != keys
+
+
+def test_keys_do_not_depend_on_the_order_that_a_process_has_its_sets_in() -> None:
+    code = (
+        "from trainables.config import Config; from trainables.data import about; from trainables.stages import *;"
+        "config = Config(); print(stage_keys(config, about(config.data)), whole_code())"
+    )
+    root, keys = Path(__file__).parents[3], set[str]()
+    for seed in ("0", "1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        keys.add(subprocess.check_output([sys.executable, "-c", code], cwd=root, env=environment, text=True))
+    assert len(keys) == 1
 
 
 def test_a_stage_needs_only_those_that_run_before_it() -> None:

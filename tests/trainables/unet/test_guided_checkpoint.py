@@ -113,11 +113,21 @@ def test_a_truncated_file_is_refused(tmp_path: Path, newer: bool, kept: float) -
     assert "is no checkpoint of plain tensors: " in line
 
 
-def test_a_file_of_another_kind_is_refused_in_plain_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("weights", "torch.save writes no such file"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n", "it is a pointer of Git LFS"),
+        ("\n<!DOCTYPE HTML><html>not found</html>", "it is a web page that was saved in place of the file"),
+        ("<html>not found</html>", "it is a web page that was saved in place of the file"),
+        ("", "it is empty"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_plain_words(content: str, told: str, tmp_path: Path) -> None:
     path = tmp_path / "page.pt"
-    path.write_text("<html>not found</html>")
+    path.write_text(content)
     [line] = _refused(path)
-    assert line.endswith("is no checkpoint of plain tensors: torch.save writes no such file")
+    assert f"is no checkpoint of plain tensors: {told}" in line
 
 
 class Code:
