@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
     for folders in ("_sent", "_beside"):
         monkeypatch.setattr(own_parts, folders, [])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where files that were sent are laid
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an edit within a second has the same time and length
     before = set(sys.modules)
     yield tmp_path
