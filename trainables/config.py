@@ -246,6 +246,8 @@ def references(config: Config) -> dict[str, str]:
     """The parts of a person's own that the settings name: `{"unet.block": "my_blocks.py:ReluBlock"}`."""
     found: dict[str, str] = {}
     for name, value in flatten(config).items():
+        if name.rpartition(".")[0].endswith("_args"):
+            continue  # a part's own affair
         several = enumerate(value) if isinstance(value, tuple) else ()
         found |= {name: value} if is_reference(value) else {f"{name}[{i}]": v for i, v in several if is_reference(v)}
     return found
@@ -300,7 +302,8 @@ def _unknown_setting(name: str, known: list[str]) -> str:
 
 def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    # Of a list's members and of a union's types a person has not heard.
+    name = ".".join(str(part) for part in first["loc"] if not isinstance(part, int) and part not in ("int", "str"))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         if message.startswith("must "):  # a field's own rule

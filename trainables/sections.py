@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trainables.own_parts import Args, Named, is_reference, name_of
 
@@ -183,9 +184,7 @@ class Segmentation(Section):
 
     features: Literal["unet", "pixels"] = "unet"  # pixels: raw values, the control
     # Numbers of our up blocks, or names of the network's modules; * in them stands for anything but a dot.
-    blocks: tuple[int | Annotated[str, Field(pattern=r"^[\w*]+(\.[\w*]+)*$")], ...] = Field(
-        default=(6, 7, 8, 9), min_length=1
-    )
+    blocks: tuple[int | str, ...] = Field(default=(6, 7, 8, 9), min_length=1)
     timesteps: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(50, 150, 250), min_length=1)
     noise_levels: tuple[float, ...] = ()  # log-SNR in nats, in place of timesteps: the same noise in every schedule
     noise: Literal["drawn", "zero"] = "drawn"  # zero: the image is scaled as at the timestep, and no noise is added
@@ -201,3 +200,11 @@ class Segmentation(Section):
     batch_size: int = Field(default=64, ge=2)  # pixels
     learning_rate: float = Field(default=1e-3, gt=0)
     miou_rules: tuple[Literal["void_masked", "reference"], ...] = Field(default=("void_masked",), min_length=1)
+
+    @field_validator("blocks")
+    @classmethod
+    def _names_modules(cls, blocks: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        for block in blocks:
+            if isinstance(block, str) and not re.fullmatch(r"[\w*]+(\.[\w*]+)*", block):
+                raise ValueError(f"must be numbers, or names of modules such as up_blocks.*, but got {block!r}")
+        return blocks

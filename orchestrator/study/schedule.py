@@ -24,6 +24,7 @@ from orchestrator.planning.plan import Trial
 from orchestrator.study.session_config import SCRATCH, Events, SessionConfig
 from orchestrator.study.worker import answer_sigterm, point_of, run_spec
 from trainables.config import Config, references
+from trainables.own_parts import take
 from trainables.source import own_files
 
 
@@ -74,6 +75,7 @@ def search(
         KeyboardInterrupt: the person stopped the search.
     """
     own = own_files(references(baseline).values())  # no point changes a part
+    take(own)  # what is edited from now on is of no point: the workers run these, and the points' keys are of these
     shared = {"baseline": baseline.model_dump(mode="json"), "own_files": own, **_shared(session_config)}
     listener = _Listener(lambda config: trial_of(point_of(config)), session_config.limits, events)
     how = tune.TuneConfig(**_how(session_config), search_alg=searcher, num_samples=count)
