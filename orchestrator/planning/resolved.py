@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from orchestrator.planning.names import BASELINE
-from orchestrator.planning.settings import Request
+from orchestrator.planning.settings import Dumper, Request
 from orchestrator.planning.study_file import StudyFile
 from search_spaces.spaces import SEGMENTATION, SPACES
 from trainables.config import Config, Overrides, flatten
@@ -67,7 +67,7 @@ def written(file: StudyFile, options: Sequence[str] = ()) -> str:
 def _lines(mapping: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """A line a key, whatever is in it."""
     for key, value in mapping.items():
-        text = yaml.safe_dump({key: value}, default_flow_style=True, width=sys.maxsize, sort_keys=False)
+        text = yaml.dump({key: value}, Dumper=Dumper, default_flow_style=True, width=sys.maxsize, sort_keys=False)
         yield indent + text.strip()[1:-1]  # without the braces
 
 

@@ -6,6 +6,7 @@ Settings are named with dots there as everywhere, so that an editor completes ea
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -234,6 +235,8 @@ def schema() -> dict[str, Any]:
     """The JSON schema of such files, for editors."""
     made = {"$schema": DIALECT} | StudyFile.model_json_schema()
     made["$defs"] = {"Settings": _Settings.model_json_schema()}  # to pydantic they are any dictionary
+    arguments = rf"^({'|'.join(map(re.escape, ARGS))})\.[A-Za-z_]\w*$"
+    made["$defs"]["Settings"]["patternProperties"] = {arguments: {}}
     keys, settings = made["properties"], {"$ref": "#/$defs/Settings"}
     keys["settings"] = settings | {"description": keys["settings"]["description"], "default": {}}
     keys["variants"]["additionalProperties"] = settings
