@@ -97,6 +97,8 @@ def test_same_seed_gives_the_same_weights_to_the_last_bit(dropout: float) -> Non
         {"unet__dropout": 0.5},
         {"diffusion__prediction": "v"},
         {"training__loss_weighting": "min_snr"},
+        {"training__self_conditioning": True},
+        {"diffusion__learned_variance": True, "sampling__sampler": "ddpm"},
     ],
     ids=str,
 )
