@@ -97,6 +97,8 @@ def test_same_seed_gives_the_same_weights_to_the_last_bit(dropout: float) -> Non
         {"unet__dropout": 0.5},
         {"diffusion__prediction": "v"},
         {"training__loss_weighting": "min_snr"},
+        {"training__self_conditioning": True},
+        {"diffusion__learned_variance": True, "sampling__sampler": "ddpm"},
     ],
     ids=str,
 )
@@ -148,6 +150,9 @@ def test_flips_mirror_half_of_the_images_left_to_right_and_change_nothing_else(s
         assert (mirrored ^ (other == plain).flatten(1).all(1)).all()
         flipped += int(mirrored.sum())
     assert flipped == pytest.approx(60, abs=5 * 30**0.5)
+    again = Trainer(_config(**settings, training__flips=True), images)
+    again.step = 2
+    assert torch.equal(again._flipped(plain), other)  # of seed and step alone
     masks = [(other[:, 0, 0, 0] > -0.95).tolist() for other, _, _ in seen[3:]]
     assert masks[0] != masks[1] != masks[2]  # every step throws its own coins
 

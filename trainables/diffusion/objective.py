@@ -54,7 +54,6 @@ class Objective:
         if estimated:
             with torch.no_grad():
                 estimate = self.process.predict_x_0(x_t, t, model(beside(x_t, estimate), t).float())
-            torch.clear_autocast_cache()  # it holds the weights as they were cast without a gradient
         return model(beside(x_t, estimate), t)
 
     def _error(self, output: Tensor, target: Tensor, t: Tensor) -> Tensor:

@@ -146,8 +146,7 @@ class Attention(nn.Module):
         b, c, height, width = x.shape
         qkv = self.qkv(self.norm(x)).flatten(2).reshape(b, 3, self.heads, c // self.heads, height * width)
         q, k, v = qkv.transpose(3, 4).unbind(1)  # each (B, heads, HW, C / heads)
-        q, k = self.norm_q(q).to(v.dtype), self.norm_k(k).to(v.dtype)  # autocast leaves a norm's output in float32
-        h = F.scaled_dot_product_attention(q, k, v)
+        h = F.scaled_dot_product_attention(self.norm_q(q), self.norm_k(k), v)
         return x + self.project(h.transpose(2, 3).reshape(b, c, height, width))
 
 

@@ -97,7 +97,7 @@ def test_in_training_it_is_shown_zeros_or_its_own_estimate(estimated: bool) -> N
 
 
 def test_in_bf16_the_estimates_pass_takes_no_gradient_away() -> None:
-    # Under autocast the weights are cast once: what was cast without a gradient must not serve the second pass.
+    # Autocast keeps the weights that it has cast: those of the pass without a gradient must not serve the second one.
     objective, network, (x_0, eps) = (
         Objective(Process(Diffusion()), Training(self_conditioning=True)),
         Watching(),
