@@ -20,7 +20,7 @@ seeds: [0, 3]
 settings: {training.train_steps: 5, unet.base_channels: 8}
 variants:
   wide: {unet.base_channels: 16}
-  slow: {training.learning_rate: 1e-4}
+  slow: {training.learning_rate: 1.0e-4}
 chosen: [adagn]
 """
 
@@ -42,7 +42,7 @@ def of_words(path=None, space=ABLATIONS, new=(), **words):
 
 
 def test_a_file_says_what_the_words_of_a_command_say(file):
-    wide, slow = ("wide", {"unet.base_channels": 16}), ("slow", {"training.learning_rate": "1e-4"})
+    wide, slow = ("wide", {"unet.base_channels": 16}), ("slow", {"training.learning_rate": 1e-4})
     settings = {"training.train_steps": 5, "unet.base_channels": 8}
     said = of_words(name="mine", seeds=[0, 3], settings=settings, chosen=["adagn"], new=[wide, slow])
     assert plan.build(of_words(file(WHOLE))) == plan.build(said)
@@ -58,7 +58,7 @@ def test_words_win_over_the_file_and_settings_are_laid_over_one_by_one(file):
     assert (request.seeds, request.name) == ([7], "other")
     assert request.settings == {"training.train_steps": 6, "unet.base_channels": 8}
     changed = {t.variant: t.delta for t in plan.build(request).trials if t.kind == "variant"}
-    same = {"baseline": "-", "adagn": "unet.norm=adagn", "slow": "training.learning_rate=1e-4"}
+    same = {"baseline": "-", "adagn": "unet.norm=adagn", "slow": "training.learning_rate=0.0001"}
     assert changed == same | {"wide": "unet.dropout=0.1"}
 
 
@@ -169,7 +169,8 @@ def test_the_file_says_what_it_is_a_study_of(file):
 
 def test_every_setting_but_the_seed_is_a_setting_of_the_file():
     known = {*flatten(Config()), *flatten(Pretrained(), "pretrained.")} - {"seed", "pretrained"}
-    assert set(FIELDS) == known
+    # A setting that holds a mapping is flattened to what is in it: here nothing.
+    assert {name for name in FIELDS if not name.endswith("_args")} == known
 
 
 def test_the_schema_knows_every_setting_with_its_range_and_default_and_refuses_others():
