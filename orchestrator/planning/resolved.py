@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from orchestrator.planning.names import BASELINE
-from orchestrator.planning.settings import Dumper, Request
+from orchestrator.planning.settings import Request
 from orchestrator.planning.study_file import StudyFile
 from search_spaces.spaces import SEGMENTATION, SPACES
 from trainables.config import Config, Overrides, flatten
@@ -64,10 +64,21 @@ def written(file: StudyFile, options: Sequence[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Plain YAML whose texts are texts to every reader: to some, 1e5 without quotes is a number."""
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        """The text, in quotes unless it begins with a letter."""
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=None if value[:1].isalpha() else "'")
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
 def _lines(mapping: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """A line a key, whatever is in it."""
     for key, value in mapping.items():
-        text = yaml.dump({key: value}, Dumper=Dumper, default_flow_style=True, width=sys.maxsize, sort_keys=False)
+        text = yaml.dump({key: value}, Dumper=_Dumper, default_flow_style=True, width=sys.maxsize, sort_keys=False)
         yield indent + text.strip()[1:-1]  # without the braces
 
 

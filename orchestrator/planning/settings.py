@@ -169,10 +169,3 @@ _Loader.add_implicit_resolver(
     FLOAT, re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"), list("-+.0123456789")
 )
 _Loader.add_constructor(INT, lambda _, node: int(node.value))
-
-
-class Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads as it was: a text that is a number to it is put in quotes."""
-
-
-Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers

@@ -51,6 +51,13 @@ def test_every_setting_is_written_out_with_what_differs_from_the_preset_first():
     assert "seed:" not in text
 
 
+def test_a_text_that_some_take_for_a_number_is_in_quotes():
+    text = plan.build(Request(ABLATIONS, chosen=["baseline"], new=ODD, name="2026")).as_file
+    assert "\nname: '2026'\n" in text
+    assert "\n  '1e5': {training.learning_rate: '1e-4'}\n" in text
+    assert "\n  'off': {segmentation.blocks: [5], unet.dropout: 1.0e-05}\n" in text
+
+
 def test_places_of_this_machine_are_named_and_not_written(tmp_path):
     study = plan.build(Request(ABLATIONS, chosen=["baseline"], inputs=Inputs(tmp_path)))
     assert "#   python -m orchestrator.run ablations study.yaml --data-root FOLDER\n" in study.as_file

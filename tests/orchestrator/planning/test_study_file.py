@@ -20,7 +20,7 @@ seeds: [0, 3]
 settings: {training.train_steps: 5, unet.base_channels: 8}
 variants:
   wide: {unet.base_channels: 16}
-  slow: {training.learning_rate: 1e-4}
+  slow: {training.learning_rate: 1.0e-4}
 chosen: [adagn]
 """
 
