@@ -17,7 +17,6 @@ FID, MIOU = METRICS[0], METRICS[3]
 def test_present_metrics_are_those_of_finished_trials_in_their_order(trials: pd.DataFrame) -> None:
     assert present_metrics(trials) == (FID, MIOU)
     assert present_metrics(trials[trials["status"] == "FAILED"]) == ()
-    assert present_metrics(trials, among=[MIOU]) == (MIOU,)
 
 
 def test_baseline_is_first_and_controls_last_whatever_their_positions() -> None:
@@ -126,3 +125,12 @@ def test_a_probe_is_not_tested_and_does_not_count_in_the_correction(probed: pd.D
 
 def test_miou_is_present_for_the_heat_map_where_the_baseline_failed(probed: pd.DataFrame) -> None:
     assert present_metrics(probed[probed["kind"] == "probe"]) == (MIOU,)
+
+
+def test_a_metric_of_ones_own_stands_after_ours_with_its_own_good_direction(trials: pd.DataFrame) -> None:
+    own = trials.assign(coverage=0.5 + 0.01 * trials["seed"])
+    own.attrs["higher_is_better"] = {"coverage": True, "never_measured": False}
+    *ours, coverage = present_metrics(own)
+    assert tuple(ours) == (FID, MIOU)
+    assert (coverage.name, coverage.lower_is_better, coverage.arrow) == ("coverage", False, "↑")
+    assert set(summarise(own, [coverage])["metric"]) == {"coverage"}

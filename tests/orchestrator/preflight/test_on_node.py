@@ -38,7 +38,9 @@ def a_gpu(monkeypatch):
 def dry(study: plan.Study, gpus: float) -> tuple[bool, str]:
     config = study.baseline.model_dump(mode="json")
     inputs = {"data_root": None, "checkpoint": None}
-    return on_node.dry_trial({"config": config, "inputs": inputs, "cpus": 1, "gpus": gpus, "device": "cpu"})
+    return on_node.dry_trial(
+        {"config": config, "inputs": inputs, "own_files": {}, "cpus": 1, "gpus": gpus, "device": "cpu"}
+    )
 
 
 def test_a_dry_trial_tells_of_the_gpus_memory(study, a_gpu, monkeypatch):
@@ -65,6 +67,7 @@ def test_a_node_tells_what_it_cannot_use_in_one_line(study, tmp_path):
         "looks": ["data", "checkpoint", "disk", "not known here"],
         "config": bedroom.model_dump(mode="json"),
         "inputs": {"data_root": str(tmp_path), "checkpoint": str(other)},
+        "own_files": {},
         "store": str(tmp_path / "not" / "there"),
     }
     found = {what: (ok, detail) for what, ok, detail in on_node.answer(ask)["found"]}
@@ -78,7 +81,13 @@ def test_a_node_tells_how_many_images_its_data_have_and_how_they_are_split(tmp_p
     np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8))
     config, inputs = apply(ABLATIONS.presets["own"](), {}), {"data_root": str(tmp_path), "checkpoint": None}
     fingerprint = about(config.data, tmp_path).fingerprint
-    ask = {"looks": ["data"], "config": config.model_dump(mode="json"), "inputs": inputs, "fingerprint": fingerprint}
+    ask = {
+        "looks": ["data"],
+        "own_files": {},
+        "config": config.model_dump(mode="json"),
+        "inputs": inputs,
+        "fingerprint": fingerprint,
+    }
     told = f"folder, 10 images (grey): 8 to train on, 2 held out, no masks; fingerprint {fingerprint[:12]}"
     assert on_node.answer(ask)["found"] == [("data", True, told)]
     ((_, ok, detail),) = on_node.answer({**ask, "fingerprint": "0" * 64})["found"]

@@ -141,12 +141,12 @@ def test_images_are_decoded_again_once_the_code_that_reads_them_is_edited(
     monkeypatch.setattr(source, "ROOT", tmp_path / "edited")
     monkeypatch.setattr(reading, "read_image", partial(_turned, reading.read_image))
     source._file.cache_clear()
-    source._parsed.cache_clear()
+    source._read.cache_clear()
     try:
         assert not _same(data.arrays(DATA, folder_tree.root), first)
     finally:
         source._file.cache_clear()
-        source._parsed.cache_clear()
+        source._read.cache_clear()
 
 
 def _turned(read: Any, path: Path, channels: int, size: int) -> Any:
