@@ -10,7 +10,7 @@ import pandas as pd
 from results.breakdowns import ranking_flips
 from results.formatting import one_line
 from results.metrics import METRICS, Metric
-from results.trials import CONTROL, FINISHED
+from results.trials import CONTROL, FINISHED, PROBE
 
 ONE_SEED_ADVICE = "one seed: no uncertainty; a study with --seeds 0 1 2 has it"
 _NAMED_PAIRS = 4
@@ -58,6 +58,7 @@ def sentence(line: str) -> str:
 def _remarks(trials: pd.DataFrame) -> Iterator[str]:
     """What the plan said of some rows, each remark once, with the rows that it is of."""
     rows: dict[str, list[str]] = {}
+    trials = trials[trials["kind"] != PROBE]  # a cell of the heat map is no row
     for variant, told in zip(trials["variant"], trials["remarks"], strict=True):
         for remark in filter(None, str(told).split("; ")):
             rows.setdefault(remark, []).append(one_line(variant))

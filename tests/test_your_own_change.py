@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
 import pytest
+from own_change import FILES, WORDS, settings
 
-from orchestrator.planning.settings import parse_settings, parse_variant
 from orchestrator.run import main
 from search_spaces.presets import quick
 from trainables.config import apply
 from trainables.pipeline import run_trial
 from trainables.store import Store
 
-PAGE = (Path(__file__).parent.parent / "docs" / "your_own_change.md").read_text()
-FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.S))
-WORDS = [line.strip() for line in PAGE.splitlines() if re.match(r"    (--set |[a-z_.]+=)", line)]
 BRIEF = {
     "training.train_steps": 3, "training.batch_size": 8, "unet.base_channels": 8, "unet.channel_mults": [1, 2],
     "unet.attention_resolutions": [], "segmentation.blocks": [4, 5], "diffusion.timesteps": 300,
@@ -25,12 +21,6 @@ BRIEF = {
     "segmentation.label_images": 4, "segmentation.validation_images": 2,
     "segmentation.held_out_images": 4, "segmentation.epochs": 1,
 }  # fmt: skip
-
-
-def settings(words: str) -> dict[str, object]:
-    if words.startswith("--set"):
-        return parse_settings(word.strip().strip('"') for word in words.split("--set") if word.strip())
-    return parse_variant(f"mine: {words}")[1]
 
 
 @pytest.fixture

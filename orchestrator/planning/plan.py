@@ -80,10 +80,11 @@ class Study:
     def remarks(self) -> list[str]:
         """What a reader must know of some variants, each remark once."""
         told: dict[str, dict[str, None]] = {}
-        for trial in self.trials:
+        trials = [trial for trial in self.trials if trial.kind != "probe"]  # a cell of the heat map is no row
+        for trial in trials:
             for remark in trial.remarks:
                 told.setdefault(remark, {})[trial.variant] = None
-        rows = len({trial.variant for trial in self.trials})
+        rows = len({trial.variant for trial in trials})
         named = [("all rows" if 1 < len(of) == rows else ", ".join(of), remark) for remark, of in told.items()]
         return [f"{names}: {remark}" for names, remark in named]
 

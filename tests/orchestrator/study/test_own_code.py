@@ -1,11 +1,15 @@
 """Code of a person's own through a whole study: on Ray's workers, in the keys, in MLflow."""
 
 import csv
+import shlex
 
 import pytest
+from own_change import FILES, WORDS
 
 pytestmark = pytest.mark.slow
 
+VARIANTS = [words for words in WORDS if not words.startswith("--set")]
+OF_THE_STUDY = [words for words in WORDS if words.startswith("--set")]
 BLOCK = """
 from torch import nn
 from layers import activation
@@ -88,6 +92,37 @@ def test_own_code_runs_on_workers_and_only_what_an_edit_reaches_runs_again(comma
     after = measured(command.storage)
     changed = {variant for (variant, metric), mean in after.items() if mean != before[variant, metric]}
     assert changed == {"mine"}
+
+
+def test_every_example_of_the_page_runs_on_nodes_that_do_not_have_its_files(commands, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    from ray.cluster_utils import Cluster
+
+    code, elsewhere = tmp_path / "code", tmp_path / "elsewhere"
+    for folder in (code, elsewhere):
+        folder.mkdir()
+    for name, text in FILES.items():
+        (code / name).write_text(text)
+    monkeypatch.chdir(elsewhere)  # where the nodes' workers will run
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        monkeypatch.chdir(code)
+        variants = [word for i, words in enumerate(VARIANTS) for word in ("--variant", f"v{i}: {words}")]
+        command = commands(
+            tmp_path / "runs",
+            *("--variants", "baseline", *variants, *shlex.split(" ".join(OF_THE_STUDY))),
+            *("--address", cluster.address, "--gpus-per-trial", "0"),
+        )
+        done = command.run(network=True)
+    finally:
+        cluster.shutdown()
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = measured(command.storage)
+    assert {variant for variant, _ in found} >= {"baseline", *(f"v{i}" for i in range(len(VARIANTS)))}
+    assert len({found[f"v{i}", "fid_digits"] for i in range(len(VARIANTS))}) == len(VARIANTS)
+    assert {metric for _, metric in found} >= {"fid_digits", "miou", "coverage"}
 
 
 def test_what_cannot_run_starts_nothing(commands, tmp_path, monkeypatch, root):
