@@ -10,6 +10,7 @@ import pandas as pd
 from results.breakdowns import ranking_flips
 from results.formatting import one_line
 from results.metrics import METRICS, Metric
+from results.size import MARK
 from results.trials import CONTROL, FINISHED, PROBE
 
 ONE_SEED_ADVICE = "one seed: no uncertainty; a study with --seeds 0 1 2 has it"
@@ -37,6 +38,7 @@ def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataF
     earlier = [one_line(name) for name in trials["variant"].unique() if asked and name not in asked]
     if earlier:
         yield f"not part of this command, kept from earlier ones of this study: {', '.join(earlier)}"
+    yield from _sizes(summary)
     yield from _remarks(trials)
     yield from _code(trials)
     yield from _made_with(trials)
@@ -53,6 +55,13 @@ def sentence(line: str) -> str:
     """A footnote with a capital and a full stop; a metric that it begins with keeps its name."""
     begins_with_metric = any(line.startswith((f"{metric.name} ", f"{metric.name}:")) for metric in METRICS)
     return (line if begins_with_metric else line[0].upper() + line[1:]) + "."
+
+
+def _sizes(summary: pd.DataFrame) -> Iterator[str]:
+    """By how much marked networks are not of the baseline's size: that too may be what makes a difference."""
+    for variant, size in summary.drop_duplicates("variant")[["variant", "size"]].itertuples(index=False):
+        if size:
+            yield f"{MARK} {one_line(variant)}: {size}"
 
 
 def _remarks(trials: pd.DataFrame) -> Iterator[str]:

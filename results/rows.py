@@ -12,6 +12,7 @@ import pandas as pd
 from results.footnotes import footnotes
 from results.formatting import NOTHING, count, duration, joined, number, one_line
 from results.metrics import MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric, own_metrics
+from results.size import marked
 from results.statistics import TESTABLE_FROM
 from results.summary import variants
 from results.trials import CONTROL, FINISHED
@@ -43,7 +44,7 @@ class Row:
     control: bool
     n: int
     cells: tuple[Cell, ...]
-    parameters: str
+    parameters: str  # with a mark where the network is not of the baseline's size
     wall_time: str
     gpu_time: str  # with its cost where the study has a price; "" where no GPU was used
     unfinished: tuple[str, ...]
@@ -92,7 +93,7 @@ def _row(
         control=kind == CONTROL,
         n=finished,
         cells=tuple(cells),
-        parameters=count(any_metric.get("parameters", math.nan)),
+        parameters=marked(count(any_metric.get("parameters", math.nan)), any_metric.get("size", "")),
         wall_time=duration(any_metric.get("wall_time_s", math.nan)),
         gpu_time=_gpu_time(any_metric.get("gpu_s", math.nan), own.attrs.get("gpu_hour_price", 0.0)),
         unfinished=(*_unfinished(own), *_notes(own)),

@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 
 from results.metrics import Metric, known
+from results.size import SIZES, unlike
 from results.statistics import Comparison, compare, holm, paired_differences, verdict
 from results.trials import BASELINE, CONTROL, FINISHED, PROBE, PUBLISHED, UNTESTED
 
 SUMMARY_COLUMNS = (
     *("variant", "kind", "delta", "metric", "n", "failed", "mean", "sd"),
     *("pairs", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict"),
-    *("parameters", "wall_time_s", "gpu_s", "published"),
+    *("parameters", "forward_flops", "size", "wall_time_s", "gpu_s", "published"),
 )
-_COSTS = ("parameters", "wall_time_s", "gpu_s")
+_COSTS = (*SIZES, "wall_time_s", "gpu_s")
 
 
 def present_metrics(trials: pd.DataFrame) -> tuple[Metric, ...]:
@@ -51,19 +52,23 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     `n` counts the finished trials with a finite value, `mean` and `sd` (ddof = 1) are over them; `pairs` counts the
     seeds that the baseline has too, and `difference`, its 95 % interval and `p` are over those. `p_holm` is corrected
     across the variants of one metric. The baseline, controls and probes are not tested and have no verdict. `failed`
-    counts FAILED trials; `parameters`, `wall_time_s` and `gpu_s` (seconds) are means over finished trials;
-    `published` is what the paper prints, NaN where it prints nothing.
+    counts FAILED trials; `parameters`, `forward_flops` (operations of the network for one image), `wall_time_s` and
+    `gpu_s` (seconds) are means over finished trials, NaN where nothing was recorded; `size` says in words by how much
+    the network's differs from the baseline's, where that is more than 10 %; `published` is what the paper prints, NaN
+    where it prints nothing.
 
     Args:
         trials: as `trials.load_trials` gives them.
         metrics: each gives one row a variant, also where no trial has it (n = 0).
     """
-    rows = []
+    rows, baseline = [], _cost(trials[trials["variant"] == BASELINE])
     for about in variants(trials).to_dict("records"):
         own = trials[trials["variant"] == about["variant"]]
+        cost = _cost(own)
+        cost["size"] = unlike(cost, baseline)
         for metric in metrics:
             published = {"published": _published(own, metric)}
-            rows.append(about | {"metric": metric.name} | _statistics(own, trials, metric) | _cost(own) | published)
+            rows.append(about | {"metric": metric.name} | _statistics(own, trials, metric) | cost | published)
     summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
     for name in summary["metric"].unique():
         of_metric = summary["metric"] == name

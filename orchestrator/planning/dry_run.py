@@ -14,6 +14,7 @@ from orchestrator.planning.plan import Study, Trial, point
 from orchestrator.planning.remarks import splits
 from orchestrator.planning.speed import Speed, guessed_speed, measured_speed
 from results.formatting import duration
+from results.size import MARK, marked
 from trainables.data import About, Survey
 from trainables.store import Store
 
@@ -32,6 +33,8 @@ def show_plan(study: Study, store: Store, resources: Resources) -> None:
     _show_data(study)
     own = _own_flops(study.trials, store)
     out.print(_table(study, own, store, speed))
+    for name, words in study.unlike.items():
+        out.print(f"{MARK} {name}: {words}", soft_wrap=True, markup=False, highlight=False)
     _show_time(sum(own.values()), max(own.values()), len(study.trials), speed, resources)
 
 
@@ -112,7 +115,7 @@ def _table(study: Study, own: Mapping[str, float], store: Store, speed: Speed) -
         table.add_row(
             trial.name,
             trial.delta,
-            f"{trial.parameters:,}" if trial.parameters else "",
+            marked(f"{trial.parameters:,}", study.unlike.get(trial.variant, "")) if trial.parameters else "",
             f"{sum(trial.flops.values()) / 1e12:.2f}",
             f"~{duration(own[trial.name] / speed.flops)}",
             ", ".join(_missing(trial, store)) or "none: all in the store",

@@ -13,6 +13,7 @@ from orchestrator.planning.remarks import remarks
 from orchestrator.planning.resolved import resolved, written
 from orchestrator.planning.settings import Request, described
 from orchestrator.planning.study_file import StudyFile
+from results.size import unlike
 from trainables.canonical import identified
 from trainables.config import Config, Overrides, apply, references
 from trainables.data import About, DataError, Survey, about
@@ -42,7 +43,8 @@ class Trial:
     key: str
     stages: Mapping[str, str]  # name -> key
     flops: Mapping[str, float]  # by stage
-    parameters: int | None  # None where there is no U-Net
+    parameters: int | None  # None where there is no network
+    forward_flops: int | None  # operations of its network for one image
     published: Mapping[str, float] = field(default_factory=dict)  # metric -> the report's figure
     remarks: tuple[str, ...] = ()  # what a reader must know of it
     own_files: Mapping[str, str] = field(default_factory=dict)  # the code of the person's own that it runs, by path
@@ -51,6 +53,11 @@ class Trial:
     def name(self) -> str:
         """The trial's name in Ray, in MLflow and on the screen."""
         return f"{self.variant}-seed{self.config.seed}"
+
+    @property
+    def size(self) -> dict[str, int | None]:
+        """Its network's, by the names of `results.size.SIZES`."""
+        return {"parameters": self.parameters, "forward_flops": self.forward_flops}
 
     @property
     def row(self) -> tuple[str, int]:
@@ -87,6 +94,13 @@ class Study:
         rows = len({trial.variant for trial in trials})
         named = [("all rows" if 1 < len(of) == rows else ", ".join(of), remark) for remark, of in told.items()]
         return [f"{names}: {remark}" for names, remark in named]
+
+    @property
+    def unlike(self) -> dict[str, str]:
+        """The variants whose network is not of the baseline's size: in what they are not, by name."""
+        baseline = next((t.size for t in self.trials if t.variant == BASELINE), {})
+        told = {trial.variant: unlike(trial.size, baseline) for trial in self.trials}
+        return {name: words for name, words in told.items() if words}
 
     @property
     def as_file(self) -> str:
@@ -224,7 +238,7 @@ def _trial(
 ) -> Trial:
     try:
         stages, flops = stage_keys(config, facts), stage_flops(config, facts)
-        parameters = network_cost(config, facts).parameters
+        cost = network_cost(config, facts)
     except PartError as error:
         raise UsageError(f"{kind} {name}: {error}") from None
     has_network = "ddpm" in stages or (config.pretrained is not None and config.segmentation.features == "unet")
@@ -237,7 +251,8 @@ def _trial(
         key=trial_key(stages),
         stages=stages,
         flops=flops,
-        parameters=parameters if has_network else None,
+        parameters=cost.parameters if has_network else None,
+        forward_flops=cost.forward_flops if has_network else None,
         remarks=tuple(remarks(config, baseline, facts)),
         own_files=own_files(references(config).values()),
     )

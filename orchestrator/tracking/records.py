@@ -49,7 +49,7 @@ def param(value: object) -> str:
 def final_metrics(trial: Trial, result: Mapping[str, Any]) -> dict[str, float]:
     """The figures of a finished trial as MLflow gets them: its metrics, its size, its time by stage and in all."""
     times = result["wall_time_s"]
-    size = {} if trial.parameters is None else {"parameters": float(trial.parameters)}
+    size = {name: float(count) for name, count in trial.size.items() if count is not None}
     size |= {"gpu_s": result["gpu_s"]} if result["gpu_s"] else {}
     by_stage = {f"{stage}_wall_time_s": seconds for stage, seconds in times.items()}
     return dict(result["metrics"]) | size | by_stage | {"wall_time_s": sum(times.values())}

@@ -168,3 +168,13 @@ def test_variants_are_chosen_from_the_suite_and_unknown_words_are_refused(tiny):
 
 def test_the_papers_figures_stand_beside_its_own_five_alone():
     assert not any(t.published for t in study({}, preset="paper", suite="architecture").trials)
+
+
+def test_a_network_that_is_not_of_the_baselines_size_is_named():
+    planned = study({}, seeds=[0, 1])
+    assert planned.unlike == {
+        "convnext": "39 % fewer parameters, 38 % fewer operations a forward than the baseline",
+        "no_attention": "11 % fewer parameters, 12 % fewer operations a forward than the baseline",
+    }
+    sizes = {t.variant: t.size for t in planned.trials}
+    assert set(sizes["real_images"].values()) == set(sizes["raw_pixels"].values()) == {None}

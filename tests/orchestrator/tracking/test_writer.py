@@ -64,7 +64,8 @@ def test_a_finished_trial_is_one_run_with_our_params_metrics_and_tags(uri, tiny,
     assert run.data.params["diffusion.beta_schedule"] == "cosine"
     assert run.data.params["unet.channel_mults"] == "[1, 2]"
     assert set(run.data.metrics) == {
-        "loss", "fid_digits", "miou", "parameters", "ddpm_wall_time_s", "fid_wall_time_s", "wall_time_s"
+        "loss", "fid_digits", "miou", "parameters", "forward_flops",
+        "ddpm_wall_time_s", "fid_wall_time_s", "wall_time_s",
     }  # fmt: skip
     assert run.data.metrics["wall_time_s"] == 4.0
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
