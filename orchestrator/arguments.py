@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from orchestrator.cluster.cores import cpus
 from orchestrator.cluster.resources import Limits, Resources, gpus
 from orchestrator.errors import UsageError
+from orchestrator.planning.match import MATCHES
 from orchestrator.planning.names import BASELINE, check_study_name
 from orchestrator.planning.settings import Request, parse_settings, parse_variant, read_variants
 from orchestrator.planning.study_file import asked
@@ -65,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         usage = f"{PROGRAM} {USAGE.get(name, name)} [option ...]"  # argparse's own lists every option twice
         description = f"{what[0].upper()}{what[1:]}."
         added = commands.add_parser(name, examples_of=name, usage=usage, help=what, description=description)
-        added.set_defaults(command=name, checkpoint=None, heat_map=(), study=None, suite=None, **defaults)
+        added.set_defaults(command=name, checkpoint=None, heat_map=(), study=None, suite=None, match=None, **defaults)
         return added
 
     _add_study(command(ABLATIONS.name, "run the variants, and show what each one changes"), ABLATIONS)
@@ -102,6 +103,12 @@ def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
     if space.suites:
         suites = ", ".join(space.suites)
         add("--suite", metavar="NAME", help=f"other variants to choose from: {suites} (default: the report's five)")
+    if space is ABLATIONS:
+        add(
+            "--match", choices=list(MATCHES),
+            help="scale each variant's widths until its network has as many parameters, or operations a forward, as "
+            "the baseline's",
+        )  # fmt: skip
     add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
     add("--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE, ...'", help="add a variant")
     add("--variants-file", type=Path, metavar="FILE", help="add variants from a YAML file")
@@ -237,6 +244,7 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int] | None)
     words = {
         "preset": args.preset,
         "suite": args.suite,
+        "match": args.match,
         "seeds": seeds,
         "settings": settings or None,
         "chosen": args.variants,

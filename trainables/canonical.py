@@ -20,6 +20,7 @@ from trainables.training_rates import warmed_up_decay
 LATER: Mapping[str, Any] = {
     "data.dataset_args": {},
     "network": "unet",
+    "unet.channels": (),
     "unet.block_args": {},
     "unet.norm_args": {},
     "pretrained.num_heads": None,
@@ -94,6 +95,10 @@ def _unet(config: Config) -> UNet:
     unet = config.unet
     if config.network != "unet":
         return UNet()
+    if unet.channels == unet.model_copy(update={"channels": ()}).level_channels:
+        unet = _neutral(unet, "channels")
+    elif unet.channels:  # of the multipliers their number alone acts
+        unet = unet.model_copy(update={"channel_mults": (1,) * unet.levels})
     unused = ["convnext_expansion"] if unet.block == "resnet" else []  # a block of one's own may read it
     return _neutral(unet, *unused, *([] if unet.attention_resolutions else ["attention_heads", "qk_norm"]))
 

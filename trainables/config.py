@@ -160,6 +160,9 @@ def _unet_contradictions(config: Config) -> Iterator[str]:
     coarsest = 2 ** (unet.levels - 1)
     if size % coarsest:
         yield f"data.image_size must be a multiple of {coarsest}, for {unet.levels} unet.channel_mults, but got {size}"
+    if unet.channels and len(unet.channels) != unet.levels:
+        yield f"unet.channels must be {unet.levels}, one a level of channel_mults, but got {list(unet.channels)}"
+        return
     widths = [unet.base_channels, *unet.level_channels]
     for channels in widths:
         if channels % unet.norm_groups:

@@ -42,6 +42,7 @@ class UNet(Section):
 
     base_channels: int = Field(default=64, ge=8, multiple_of=8)
     channel_mults: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8), min_length=1)
+    channels: tuple[Annotated[int, Field(ge=1)], ...] = ()  # of each level, in place of base_channels * channel_mults
     blocks_per_level: int = Field(default=2, ge=1)
     block: Annotated[str, Named(("resnet", "convnext"))] = "resnet"
     block_args: Args = Args()  # of a block of one's own
@@ -63,7 +64,7 @@ class UNet(Section):
     @property
     def level_channels(self) -> tuple[int, ...]:
         """The channels of each level, the finest first."""
-        return tuple(self.base_channels * mult for mult in self.channel_mults)
+        return self.channels or tuple(self.base_channels * mult for mult in self.channel_mults)
 
     @property
     def up_blocks(self) -> tuple[int, ...]:

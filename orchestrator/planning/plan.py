@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.errors import UsageError
 from orchestrator.planning.draft import baseline, draft, for_data
 from orchestrator.planning.fit import check_fit, check_used, fitted
+from orchestrator.planning.match import check_match, matched, unmatched
 from orchestrator.planning.names import BASELINE
 from orchestrator.planning.remarks import remarks
 from orchestrator.planning.resolved import resolved, written
@@ -150,17 +151,21 @@ def build(request: Request, facts: About | None = None) -> Study:
         UsageError: as `draft`; data that are not there, or that a config does not fit.
     """
     wanted, root = baseline(request).data, request.inputs.data_root
+    check_match(request)
     names, seen = list[str](), dict[frozenset[tuple[str, str]], str]()
     configs: dict[str, Config] = {}
     try:
         facts = facts or about(wanted, root)
         request = for_data(request, facts)
         drafted = draft(request)
-        base, left_out = drafted.baseline, list(drafted.left_out)
+        base, deltas, left_out = drafted.baseline, dict(drafted.deltas), list(drafted.left_out)
         for name, config in drafted.configs.items():
             kind = drafted.kinds[name]
             configs[name] = config = fitted(config, facts) if kind == "control" else config
             try:
+                if request.match and kind == "variant":
+                    deltas[name] = _matched(name, config, deltas[name], base, facts, request.match)
+                    configs[name] = config = apply(base, deltas[name])
                 same = config.data.dataset == base.data.dataset  # its facts do not depend on the image size
                 check_fit(name, kind, config, facts, facts if same else about(config.data, root))
                 if kind == "variant":
@@ -173,19 +178,21 @@ def build(request: Request, facts: About | None = None) -> Study:
                 names.append(name)
     except DataError as error:
         raise UsageError(str(error)) from None
+    kinds = drafted.kinds
     trials = [
-        _trial(n, drafted.kinds[n], position, drafted.deltas[n], apply(configs[n], {"seed": seed}), facts, base)
+        _trial(n, kinds[n], position, deltas[n], apply(configs[n], {"seed": seed}), facts, base, request.match)
         for seed in _seeds(request.seeds)
         for position, n in enumerate(names)
     ]
     if base == request.space.presets[request.preset]() and request.suite is None:  # else they would not compare
         trials = [replace(t, published=_published(request, base, t.variant, configs[t.variant])) for t in trials]
-    # What differs by --set is another study, and so is a suite: their figures must not meet in one table.
+    # What differs by --set is another study, and so is a suite or a match: their figures must not meet in one table.
     identity = hashed([identified(apply(base, {"seed": 0})), facts.fingerprint])[:6]
     prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
-    name = request.name or "-".join([prefix, *([request.suite] if request.suite else []), identity])
-    deltas = {n: drafted.deltas[n] for n in names if drafted.kinds[n] == "variant" and n != BASELINE}
-    file = resolved(request, name, base, deltas, drafted.heat_map)
+    between = [request.suite or "", f"match-{request.match}" if request.match else ""]
+    name = request.name or "-".join(filter(None, [prefix, *between, identity]))
+    written_out = {n: deltas[n] for n in names if kinds[n] == "variant" and n != BASELINE}
+    file = resolved(request, name, base, written_out, drafted.heat_map)
     return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out), file=file)
 
 
@@ -233,14 +240,29 @@ def _seeds(seeds: Sequence[int]) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
+def _matched(name: str, config: Config, delta: Overrides, baseline: Config, facts: About, match: str) -> Overrides:
+    try:
+        return matched(name, config, delta, baseline, facts, match)
+    except PartError as error:
+        raise UsageError(f"variant {name}: {error}") from None
+
+
 def _trial(
-    name: str, kind: str, position: int, delta: Overrides, config: Config, facts: About, baseline: Config
+    name: str,
+    kind: str,
+    position: int,
+    delta: Overrides,
+    config: Config,
+    facts: About,
+    baseline: Config,
+    match: str | None = None,
 ) -> Trial:
     try:
         stages, flops = stage_keys(config, facts), stage_flops(config, facts)
         cost = network_cost(config, facts)
     except PartError as error:
         raise UsageError(f"{kind} {name}: {error}") from None
+    size = unmatched(config, baseline, facts, match) if match and kind == "variant" else ()
     has_network = "ddpm" in stages or (config.pretrained is not None and config.segmentation.features == "unet")
     return Trial(
         variant=name,
@@ -253,6 +275,6 @@ def _trial(
         flops=flops,
         parameters=cost.parameters if has_network else None,
         forward_flops=cost.forward_flops if has_network else None,
-        remarks=tuple(remarks(config, baseline, facts)),
+        remarks=(*remarks(config, baseline, facts), *size),
         own_files=own_files(references(config).values()),
     )

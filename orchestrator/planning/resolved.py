@@ -31,6 +31,7 @@ def resolved(
         command=request.space.name,  # type: ignore[arg-type]
         name=name,
         preset=request.preset,
+        match=request.match,  # type: ignore[arg-type]
         seeds=list(dict.fromkeys(request.seeds)),
         settings={setting: _plain(value) for setting, value in settings.items()},
         variants={variant: {s: _plain(v) for s, v in delta.items()} for variant, delta in deltas.items()},

@@ -23,6 +23,7 @@ class Request:
     Args:
         space: what can be asked for.
         preset: the baseline to start from.
+        match: what of the variants' networks is brought to the baseline's: parameters or flops; None for nothing.
         suite: the variants to choose from; None for the preset's own.
         seeds: one training of each variant a seed.
         settings: changes of the baseline, and with it of every variant.
@@ -40,6 +41,7 @@ class Request:
     space: Space
     preset: str = "quick"
     suite: str | None = None
+    match: str | None = None
     seeds: Sequence[int] = (0,)
     settings: Overrides = field(default_factory=dict)
     own: Mapping[str, Overrides] = field(default_factory=dict)

@@ -102,6 +102,10 @@ class StudyFile(BaseModel):
         description="of ablations: the variants to choose from",
         json_schema_extra=SUITES,
     )
+    match: Literal["parameters", "flops"] | None = Field(
+        default=None,
+        description="of ablations: what the variants' widths are scaled to have as much of as the baseline",
+    )
     seeds: list[Number] = Field(
         default=list(Request.seeds), min_length=1, description="one training of each variant a seed"
     )
@@ -146,6 +150,7 @@ def asked(
         space=space,
         preset=laid.preset,
         suite=laid.suite,
+        match=laid.match,
         seeds=laid.seeds,
         settings={**file.settings, **laid.settings},
         own=own,

@@ -31,6 +31,7 @@ def refused(words, capsys) -> str:
         (["--suite", "objectives"], "unknown suite 'objectives' of ablations; allowed: architecture, objective"),
         (["--suite", ""], "unknown suite ''"),
         (["--suite", "objective", "--variants", "adagn"], "unknown variant 'adagn'; allowed: baseline, x_0"),
+        (["--match", "width"], "argument --match: invalid choice: 'width' (choose from 'parameters', 'flops')"),
         (["--preset", "slow"], "unknown preset 'slow' of ablations; allowed: quick"),
         (["--set", "unet.base_chanels=48"], "did you mean unet.base_channels"),
         (["--set", "unet.base_channels=many"], "unet.base_channels"),

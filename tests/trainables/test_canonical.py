@@ -31,6 +31,7 @@ OWN_NETWORK = {"network": "torch.nn:Identity", "segmentation.blocks": ("layer.*"
         (COSINE | {"diffusion.timesteps": 300}, {"diffusion.beta_scaling": "none"}),
         (SIGMOID, {"diffusion.beta_start": 1e-3, "diffusion.beta_end": 0.5}),
         ({}, {"unet.convnext_expansion": 4}),
+        ({}, {"unet.channels": (16, 32, 32)}),  # as the multipliers say
         ({"unet.attention_resolutions": ()}, {"unet.attention_heads": 1}),
         ({"training.train_steps": 0}, {"training.learning_rate": 0.1, "training.ema_warmup": False}),
         ({"training.train_steps": 300, "training.ema_decay": 0.99}, {"training.ema_decay": 0.9999}),
@@ -77,6 +78,8 @@ def test_configs_that_differ_in_what_cannot_act_are_twins(given: Overrides, chan
         ({"training.train_steps": 2000, "training.ema_decay": 0.99}, {"training.ema_decay": 0.9999}),
         ({"training.train_steps": 300, "training.warmup_steps": 299}, {"training.final_learning_rate": 0.1}),
         ({}, {"segmentation.noise_levels": (1.0,)}),
+        ({}, {"unet.channels": (16, 32, 40)}),
+        ({"unet.channels": (16, 32, 40)}, {"unet.base_channels": 24}),  # of the stem and the timestep's embedding
         ({}, {"unet.qk_norm": True}),
         ({}, {"unet.skip_scaling": 0.5}),
         ({}, {"training.flips": True}),
@@ -101,6 +104,13 @@ def test_configs_that_differ_in_what_acts_are_no_twins(given: Overrides, change:
     config = apply(quick(), given)
     for keys in (twin_keys, settings_keys):
         assert keys(apply(config, change), ABOUT) != keys(config, ABOUT)
+
+
+def test_of_multipliers_their_number_alone_acts_beside_channels() -> None:
+    config = apply(quick(), {"unet.channels": (16, 32, 40)})
+    other = apply(config, {"unet.channel_mults": (1, 1, 1)})
+    assert twin_keys(other, ABOUT) == twin_keys(config, ABOUT)
+    assert config.unet.level_channels == other.unet.level_channels == (16, 32, 40)
 
 
 def test_what_a_pretrained_network_would_predict_makes_no_other_features() -> None:

@@ -220,6 +220,19 @@ def test_the_papers_arithmetic() -> None:
     assert unet.level_channels == (64, 128, 256, 512)
 
 
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        ((16, 24), r"unet\.channels must be 3, one a level of channel_mults, but got \[16, 24\]"),
+        ((16, 24, 36), r"unet\.norm_groups must divide each of \[16, 16, 24, 36\], but got 8"),
+        ((16, 0, 32), r"unet\.channels"),
+    ],
+)
+def test_channels_are_one_a_level_and_divide_into_groups(channels: tuple[int, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        apply(SMALL, {"unet.channels": channels})
+
+
 def test_the_default_is_the_paper() -> None:
     config = Config()
     assert (config.unet.base_channels, config.unet.channel_mults) == (64, (1, 2, 4, 8))

@@ -26,11 +26,13 @@ ODD = [("1e5", {"training.learning_rate": "1e-4"}), ("off", {"segmentation.block
         ),
         Request(ABLATIONS, settings={"unet.attention_resolutions": []}),  # makes no_attention void
         Request(ABLATIONS, preset="paper", own={"adagn": {"unet.norm": "adagn", "unet.norm_groups": 4}}),
+        Request(ABLATIONS, match="parameters", seeds=[1]),
+        Request(ABLATIONS, match="flops", suite="architecture", new=[("wide", {"unet.base_channels": 24})]),
         Request(SEGMENTATION, chosen=["by_image"], heat_map=None),
         Request(SEGMENTATION, settings={"diffusion.timesteps": 300}, heat_map=[10, 20]),
         Request(SEGMENTATION, heat_map=(), seeds=[2]),
     ],
-    ids=["quick", "odd", "void", "paper", "usual-map", "map", "no-map"],
+    ids=["quick", "odd", "void", "paper", "parameters", "flops", "usual-map", "map", "no-map"],
 )
 def test_a_study_leaves_a_file_that_is_the_same_study(request_, tmp_path):
     study = plan.build(request_)

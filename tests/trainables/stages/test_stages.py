@@ -32,6 +32,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "network": ("torch.nn:Identity", ALL),
     "unet.base_channels": (24, ALL),
     "unet.channel_mults": ((1, 2, 3, 4), ALL),
+    "unet.channels": ((64, 128, 256, 384), ALL),
     "unet.blocks_per_level": (3, ALL),
     "unet.block": ("convnext", ALL),
     "unet.norm": ("adagn", ALL),

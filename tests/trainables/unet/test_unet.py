@@ -199,6 +199,18 @@ def test_up_blocks_channels_with_a_first_multiplier_other_than_1() -> None:
     assert [f.shape[1] for f in found.values()] == [32, 32, 16]
 
 
+def test_channels_are_the_levels_and_the_stem_keeps_the_base_channels() -> None:
+    config = apply(SMALL, {"unet.channels": (24, 40, 32)})
+    net = _net(config)
+    found = net.features(*_inputs(config), config.unet.up_blocks)
+    assert [f.shape[1] for f in found.values()] == [40, 24, 16]  # each up block puts out the next level's
+    assert (net.stem.out_channels, net.head.in_channels, net.embed[0].in_features) == (16, 16, 16)
+    same = apply(SMALL, {"unet.channels": SMALL.unet.level_channels})
+    assert {n: p.shape for n, p in _net(same).named_parameters()} == {
+        n: p.shape for n, p in _net(SMALL).named_parameters()
+    }
+
+
 def test_the_papers_up_blocks_put_out_256_128_64_and_64_channels() -> None:
     with torch.device("meta"):
         model = UNet(UNetConfig(base_channels=64, channel_mults=(1, 2, 4, 8)), 1, 32)
