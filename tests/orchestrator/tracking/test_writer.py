@@ -73,7 +73,7 @@ def test_a_finished_trial_is_one_run_with_our_params_metrics_and_tags(uri, tiny,
         "variant": "cosine", "seed": "0", "kind": "variant", "position": "1", "machine": "here, cpu", "error": "",
         "delta": "diffusion.beta_schedule=cosine", "trial_key": trial.key, "superseded": "false",
         "status_note": "", "code": whole_code(), "accepted_code": "", "made_with": "cpu, 1 thread, torch 2.11.0",
-        "git_commit": "", "git_dirty": "", "remarks": trial.remarks[0],
+        "git_commit": "", "git_dirty": "", "remarks": "; ".join(trial.remarks),
     }  # fmt: skip
     artifacts = {a.path for a in MlflowClient(uri).list_artifacts(run.info.run_id)}
     assert artifacts == {"pictures", "config.json", "result.json", "study.yaml"}
