@@ -228,14 +228,14 @@ def seen(database, tmp_path_factory):
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_it_starts_and_says_where_also_twice_at_once(seen):
     for code, said in seen["start"]:
         assert code == 0, said
         assert re.findall(r"http://([\d.]+):", said) == list(ADDRESSES)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_without_the_password_there_is_nothing(seen, address):
     answers = seen["answers"][address]
@@ -244,7 +244,7 @@ def test_without_the_password_there_is_nothing(seen, address):
     assert answers["password"] == answers["through a tunnel"] == [200] * len(PATHS)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_foreign_name_is_refused_with_and_without_the_password(seen, address):
     answers = seen["answers"][address]
@@ -252,7 +252,7 @@ def test_a_foreign_name_is_refused_with_and_without_the_password(seen, address):
     assert answers["foreign name, no password"] == [403] * len(PATHS)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_only_the_owner_may_read_what_it_keeps_and_the_password_is_shown_nowhere(seen, database):
     assert {"password", "flask_key", "basic_auth.db"} <= set(seen["modes"])
     assert ("mlflow.db" in seen["modes"]) == (database == "sqlite")
@@ -260,26 +260,26 @@ def test_only_the_owner_may_read_what_it_keeps_and_the_password_is_shown_nowhere
     assert seen["shown"] is False
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_client_on_the_head_needs_no_settings(seen):
     assert seen["client"] == ["Default", "a study"]
     assert seen["artifacts"] == ["picture.txt"]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_server_that_is_killed_comes_back_with_all_that_it_had(seen):
     assert seen["restarted"] == [1, 1, list(ADDRESSES)]
     assert seen["found_again"] == ["Default", "a study"]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_stop_leaves_nothing_running(seen):
     assert seen["stop"] == [0, ""]
     assert seen["left"] == []
     assert seen["status"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_what_is_in_a_postgresql_outlives_the_head(seen):
     assert (seen["new head"]["start"], seen["new head"]["found"]) == (0, ["Default", "a study"])
