@@ -197,9 +197,7 @@ def killed_and_back(home, password):
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database(request):
     if request.param == "postgresql" and (os.geteuid() or postgres_programs() is None):
-        pytest.fail(
-            "make cluster-test: needs PostgreSQL's programs (apt-get install postgresql), and root to start them as another"
-        )
+        pytest.fail("make cluster-test: needs PostgreSQL (apt-get install postgresql), and root to start it as another")
     return request.param
 
 
