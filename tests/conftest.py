@@ -81,12 +81,12 @@ def undisturbed_figures(tiny, tmp_path_factory) -> Callable[..., dict[str, dict[
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, for parts of one's own; what was imported from it is forgotten."""
-    from trainables import own_parts
+    from trainables import own_places
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
     for folders in ("_sent", "_beside"):
-        monkeypatch.setattr(own_parts, folders, [])
+        monkeypatch.setattr(own_places, folders, [])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where files that were sent are laid
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an edit within a second has the same time and length
     before = set(sys.modules)
@@ -94,7 +94,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     for name in set(sys.modules) - before:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(tmp_path):
             del sys.modules[name]
-    own_parts._elsewhere.cache_clear()
+    own_places._elsewhere.cache_clear()
 
 
 @pytest.fixture(scope="session")

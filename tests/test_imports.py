@@ -34,7 +34,9 @@ FLOORS = {
         {"cache", "determinism", "finite", "images", "inputs", "progress", "randomness", "source", "training_rates"},
         {"config"},
         {"sections"},
-        {"own_parts", "syntax"},
+        {"own_parts"},
+        {"own_modules"},
+        {"own_places", "syntax"},
     ],
     "search_spaces": [{"spaces"}, {"presets", "segmentation", "ablations", "tuning"}],
 }

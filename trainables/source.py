@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from trainables import own_parts, syntax
+from trainables import own_parts, own_places, syntax
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "trainables"
 # A test holds that none of it computes a figure.
 PLUMBING = {f"{PACKAGE}.{name}" for name in (
-    "cache", "checkpoints", "claims", "config", "data.cache", "inputs", "network_cost", "own_parts", "progress",
-    "sections", "source", "stages.stage", "store", "syntax",
+    "cache", "checkpoints", "claims", "config", "data.cache", "inputs", "network_cost", "own_modules", "own_parts",
+    "own_places", "progress", "sections", "source", "stages.stage", "store", "syntax",
 )}  # fmt: skip
 
 
@@ -153,9 +153,9 @@ def _located(dotted: str) -> tuple[str, list[str]] | None:
     """The longest beginning that is a module of ours or a person's, and the rest; None for others and for plumbing."""
     beginning, colon, name = dotted.partition(":")
     if beginning.endswith(".py"):
-        return (beginning, name.split(".")) if own_parts.file_at(beginning) else None
+        return (beginning, name.split(".")) if own_places.file_at(beginning) else None
     words = (f"{beginning}.{name}" if colon else dotted).split(".")
-    if words[0] != PACKAGE and own_parts.folder_of(words[0]) is None:
+    if words[0] != PACKAGE and own_places.folder_of(words[0]) is None:
         return None
     for length in range(len(words), 0, -1):
         module = ".".join(words[:length])
@@ -172,12 +172,12 @@ def _joined(module: str, name: str) -> str:
 def _module_file(module: str) -> Path | None:
     """The file of a module of ours or the person's; None where there is none."""
     if module.endswith(".py"):
-        return own_parts.file_at(module)
+        return own_places.file_at(module)
     return _file(module) if module.partition(".")[0] == PACKAGE else _in(_folder_of(module), module)
 
 
 def _folder_of(module: str) -> Path:
-    folder = own_parts.folder_of(module.partition(".")[0])
+    folder = own_places.folder_of(module.partition(".")[0])
     assert folder is not None
     return folder
 
@@ -204,7 +204,7 @@ def _parsed(module: str) -> _Module:
     file = _module_file(module)
     assert file is not None
     # Ours does not change under a running process; a person's may, in a notebook.
-    return _read(module, file, "" if module.partition(".")[0] == PACKAGE else own_parts.digest(file))
+    return _read(module, file, "" if module.partition(".")[0] == PACKAGE else own_places.digest(file))
 
 
 @cache

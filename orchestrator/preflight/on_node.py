@@ -24,7 +24,8 @@ from results.formatting import size
 from trainables.config import Config, apply
 from trainables.data import about
 from trainables.inputs import Inputs
-from trainables.own_parts import load, take
+from trainables.own_parts import load
+from trainables.own_places import take
 from trainables.source import reached, source_hash
 from trainables.store import Store
 

@@ -12,7 +12,8 @@ from orchestrator.planning.names import BASELINE
 from orchestrator.planning.plan import Study
 from trainables.config import Config, apply, reads_features, references
 from trainables.data import About
-from trainables.own_parts import PartError, is_reference, told
+from trainables.own_modules import told
+from trainables.own_parts import PartError, is_reference
 
 if TYPE_CHECKING:
     from torch import Tensor

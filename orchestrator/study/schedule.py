@@ -24,7 +24,7 @@ from orchestrator.planning.plan import Trial
 from orchestrator.study.session_config import SCRATCH, Events, SessionConfig
 from orchestrator.study.worker import answer_sigterm, point_of, run_spec
 from trainables.config import Config, references
-from trainables.own_parts import take
+from trainables.own_places import take
 from trainables.source import own_files
 
 

@@ -79,7 +79,7 @@ def _run(spec: dict[str, Any], report: Any) -> None:
     from search_spaces.tuning import decoded
     from trainables.config import Config, apply
     from trainables.inputs import Inputs
-    from trainables.own_parts import take
+    from trainables.own_places import take
     from trainables.pipeline import run_trial
     from trainables.store import Store
 

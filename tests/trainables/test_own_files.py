@@ -86,13 +86,13 @@ def test_a_module_brings_the_packages_that_it_is_in() -> None:
 
 @pytest.mark.usefixtures("own")
 def test_what_was_sent_is_all_that_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainables import own_parts
+    from trainables import own_parts, own_places
 
     files, here = own_files([PART]), reached([PART], frozenset())
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.setattr(own_parts, "_beside", [])
-    own_parts.take(files)
+    monkeypatch.setattr(own_places, "_beside", [])
+    own_places.take(files)
     assert own_parts.load(PART)().forward(1.0) > 0
     assert reached([PART], frozenset()) == here
     assert own_files([PART]) == files

@@ -12,23 +12,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from trainables import own_parts
-from trainables.own_parts import (
-    Args,
-    Named,
-    PartError,
-    check_there,
-    chosen,
-    file_at,
-    folder_of,
-    is_own_file,
-    is_reference,
-    load,
-    made,
-    take,
-    told,
-    version_of,
-)
+from trainables import own_parts, own_places
+from trainables.own_modules import told
+from trainables.own_parts import Args, Named, PartError, check_there, chosen, is_reference, load, made, version_of
+from trainables.own_places import file_at, folder_of, is_own_file, take
 from trainables.source import own_files
 
 ROOT = Path(__file__).parents[2]
@@ -189,7 +176,7 @@ def test_what_was_sent_is_not_taken_for_a_second_one(own_folder: Path) -> None:
     write(own_folder, {"x/beside.py": "def b(): return 'here'", "x/a.py": files["x/a.py"]})
     file_at("x/a.py")
     take(files)
-    assert folder_of("beside") == own_parts._sent[0]
+    assert folder_of("beside") == own_places._sent[0]
 
 
 def test_two_files_of_one_name_are_two_modules(own_folder: Path) -> None:
@@ -223,15 +210,16 @@ def test_what_a_part_raises_is_told_with_its_place_in_the_persons_file(own_folde
 
 IN_A_WORKER = """
 import sys
-from trainables import own_parts
-from trainables.own_parts import file_at, load, take
+from trainables import own_places
+from trainables.own_parts import load
+from trainables.own_places import file_at, take
 files = {"parts/a.py": "from tools import two\\nfrom package.m import three\\ndef b(): return two + three",
          "tools.py": "two = 2", "package/__init__.py": "", "package/m.py": "three = 3"}
 take(files), take(dict(reversed(files.items()))), take({})
-assert len(own_parts._sent) == 1 and sys.path.count(str(own_parts._sent[0])) == 1
+assert len(own_places._sent) == 1 and sys.path.count(str(own_places._sent[0])) == 1
 print(load("parts/a.py:b")(), load("parts/a.py:b").__code__.co_filename)
 take({"parts/a.py": "def b(): return 7"})
-print(load("parts/a.py:b")(), len(own_parts._sent))
+print(load("parts/a.py:b")(), len(own_places._sent))
 """
 
 
@@ -250,7 +238,7 @@ def test_a_sent_file_comes_before_one_in_the_current_folder(own_folder: Path) ->
     write(own_folder, {"a.py": "def b(): return 'here'"})
     take({"a.py": "def b(): return 'sent'"})
     assert load("a.py:b")() == "sent"
-    assert file_at("a.py") == own_parts._sent[0] / "a.py"
+    assert file_at("a.py") == own_places._sent[0] / "a.py"
 
 
 def test_the_version_of_an_installed_part_is_its_packages(own_folder: Path) -> None:

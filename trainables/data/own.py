@@ -14,7 +14,8 @@ from pathlib import Path
 from trainables.data import About, Arrays, DataError
 from trainables.data.image_file import Unusable
 from trainables.data.npz import Content, arrays_of, content_of, facts_of
-from trainables.own_parts import PartError, load, told
+from trainables.own_modules import told
+from trainables.own_parts import PartError, load
 from trainables.sections import Data
 
 
