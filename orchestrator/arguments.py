@@ -236,11 +236,6 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int] | None)
         settings |= parse_settings([f"data.dataset={args.dataset}"], "--dataset")
     new = list(read_variants(args.variants_file).items()) if args.variants_file else []
     new += [parse_variant(text) for text in args.variant]
-    if args.data_root is not None and not str(args.data_root).strip("."):
-        raise UsageError("--data-root: must be a folder of its own, but got ''")
-    if args.data_root is not None and not (args.data_root.is_dir() or _is_npz(args.data_root)):
-        raise UsageError(f"--data-root: there is no folder {args.data_root}, and no such .npz file")
-    data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
     words = {
         "preset": args.preset,
         "suite": args.suite,
@@ -251,8 +246,21 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int] | None)
         "name": args.name,
         "heat_map": args.heat_map,
     }
-    inputs = Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve())
-    return asked(space, args.study, words, new, inputs)
+    return asked(space, args.study, words, new, inputs(args))
+
+
+def inputs(args: argparse.Namespace) -> Inputs:
+    """Where the words say that this machine's data and checkpoint are.
+
+    Raises:
+        UsageError: a folder that cannot be, or is not there.
+    """
+    if args.data_root is not None and not str(args.data_root).strip("."):
+        raise UsageError("--data-root: must be a folder of its own, but got ''")
+    if args.data_root is not None and not (args.data_root.is_dir() or _is_npz(args.data_root)):
+        raise UsageError(f"--data-root: there is no folder {args.data_root}, and no such .npz file")
+    data_root = args.data_root or (Path(os.environ["ABLATION_DATA"]) if os.environ.get("ABLATION_DATA") else None)
+    return Inputs(data_root and data_root.resolve(), args.checkpoint and args.checkpoint.resolve())
 
 
 def _is_npz(path: Path) -> bool:

@@ -15,6 +15,15 @@ def console() -> Console:
     FORCE_COLOR makes rich take a file for a terminal: colours are what was asked for, a table that is drawn over
     itself four times a second is not.
     """
-    if sys.stdout is not None and sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty() and not Console().is_jupyter:
         return Console(markup=False, emoji=False)  # a folder may be called [v2], or :b:
-    return Console(width=PIPED_WIDTH, force_interactive=False, markup=False, emoji=False)
+    # A notebook's output says that it is a terminal, and rich would make a page of each line there.
+    terminal = False if Console().is_jupyter else None
+    return Console(
+        width=PIPED_WIDTH,
+        force_terminal=terminal,
+        force_interactive=False,
+        force_jupyter=False,
+        markup=False,
+        emoji=False,
+    )

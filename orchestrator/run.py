@@ -16,7 +16,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,21 +24,13 @@ from orchestrator.cluster.connection import set_environment
 from orchestrator.errors import UsageError
 from orchestrator.new.folder import make
 from orchestrator.planning import draft, plan, study_file
-from orchestrator.planning.settings import Request
-from orchestrator.preflight.inputs import looked_at, planned, with_checkpoint
-from orchestrator.preflight.surroundings import check_cache, check_surroundings
-from orchestrator.storage.locations import (
-    Locations,
-    check_address,
-    check_readable,
-    check_storage,
-    check_store,
-)
+from orchestrator.preflight.inputs import planned, with_checkpoint
+from orchestrator.preflight.order import checked, look
+from orchestrator.storage.locations import check_address, check_readable
 from orchestrator.storage.registry import Registry
 from orchestrator.study.session_config import SessionConfig
 from orchestrator.tracking.address import check_tracking
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
-from trainables.data import About
 from trainables.store import Store
 
 OK, USAGE_ERROR = 0, 2
@@ -66,12 +57,12 @@ def _run(args: argparse.Namespace, space: Space) -> int:
     if args.dry_run:
         from orchestrator.planning.dry_run import show_plan
 
-        _look(args, locations)
+        look(locations, args.tracking_uri)
         study, registry = planned(request, plan.build), Registry(locations.store)
         generation = registry.generation(study.name) + args.fresh
         show_plan(study, Store(registry.root_of(generation)), resources)
         return OK
-    study, locations = _checked(args, request, locations, plan.build)
+    study, locations = checked(request, locations, plan.build, args.address, args.tracking_uri, args.store)
     from orchestrator.study.study import run
 
     session_config = SessionConfig(study.inputs, locations.store, resources, limits, args.gpu_hour_price)
@@ -82,7 +73,9 @@ def _check(args: argparse.Namespace) -> int:
     check_address(args.address)
     space = study_file.space_of(args.study) if args.study else ABLATIONS
     request, resources = with_checkpoint(arguments.request(args, space, args.seeds)), arguments.resources(args)
-    study, locations = _checked(args, request, arguments.locations(args), plan.build)
+    study, locations = checked(
+        request, arguments.locations(args), plan.build, args.address, args.tracking_uri, args.store
+    )
     from orchestrator.preflight.check import check, show
 
     found = check(study, locations, resources, args.address, thorough=True)
@@ -106,38 +99,17 @@ def _search(args: argparse.Namespace) -> int:
     if args.dry_run:
         from orchestrator.planning.dry_run import show_search
 
-        _look(args, locations)
+        look(locations, args.tracking_uri)
         study, store = planned(request, build), Store(Registry(locations.store).root_of(0))
         check_memory(study, locations)
         show_search(study, ranges(space), args.trials, store, resources)
         return OK
-    study, locations = _checked(args, request, locations, build)
+    study, locations = checked(request, locations, build, args.address, args.tracking_uri, args.store)
     check_memory(study, locations)
     from orchestrator.study import search
 
     session_config = SessionConfig(study.inputs, locations.store, resources, limits, args.gpu_hour_price)
     return search.run(study, space, args.trials, locations, session_config, args.address)
-
-
-def _checked(
-    args: argparse.Namespace, request: Request, locations: Locations, build: Callable[[Request, About], plan.Study]
-) -> tuple[plan.Study, Locations]:
-    """The study and where it is kept, looked at: nothing is made before all that can be wrong is known."""
-    _look(args, locations)
-    check_surroundings(args.address)
-    study = looked_at(request, build)
-    if args.store:
-        locations = replace(locations, store=check_store(args.store))
-    check_storage(args.storage)
-    return study, locations
-
-
-def _look(args: argparse.Namespace, locations: Locations) -> None:
-    """Passes if the places can be used, as far as that is told without writing: a dry run asks no more."""
-    check_tracking(locations.tracking_uri, bool(args.tracking_uri))
-    check_readable(locations.store)
-    check_storage(args.storage, make=False)
-    check_cache(write=False)
 
 
 def _report(args: argparse.Namespace) -> int:

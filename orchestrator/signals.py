@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
@@ -85,7 +86,27 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """What is done with signals meanwhile, in a program that is not ours, is undone at the end."""
+    global _seen
+    before = {number: signal.getsignal(number) for number in HEEDED}
+    try:
+        yield
+    finally:
+        _seen = False
+        if _is_main_thread():
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 def _handle(handler: Handler) -> None:
+    if not _is_main_thread():  # a thread of a person's program: signals are not its own
+        return
     for number in HEEDED:
         signal.signal(number, handler)
 

@@ -89,6 +89,21 @@ def html_page(
     )
 
 
+def html_table(summary: pd.DataFrame, trials: pd.DataFrame) -> str:
+    """The page's table alone, with the lines below it."""
+    table = study_table(summary, trials)
+    return "\n".join([_table(table), *(_note(sentence(line)) for line in table.footnotes)])
+
+
+def html_pictures(pictures: Pictures) -> str:
+    """The page's pictures alone, each put into the text.
+
+    Args:
+        pictures: variant -> caption -> image file.
+    """
+    return "\n".join(_gallery(variant, of_variant) for variant, of_variant in pictures.items())
+
+
 def _table(table: StudyTable) -> str:
     columns = flat_columns(table)
     rows = [[_cell(header, texts[i]) for header, texts in columns] for i in range(len(table.rows))]

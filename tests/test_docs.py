@@ -17,7 +17,7 @@ FILES |= {p.name for p in ROOT.iterdir() if p.is_file()}
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_that_a_document_names_are_there(document: Path) -> None:
-    readers = ("NAME", "my_", "file.py")  # files that the reader writes
+    readers = ("NAME", "my_", "file.py", "notebook_")  # files that the reader writes
     named = {path for path in NAMED.findall(document.read_text()) if not path.startswith(readers)}
     assert not {path for path in named if not any(f"/{file}".endswith(f"/{path}") for file in FILES)}
 

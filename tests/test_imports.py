@@ -14,7 +14,7 @@ FORBIDDEN = {
 FLOORS = {
     "orchestrator": [
         {"script"},
-        {"run"},
+        {"run", "from_python"},
         {"arguments"},
         {"study"},
         {"preflight"},

@@ -53,10 +53,13 @@ def _note(ours: bool) -> None:
         ours: whether they were imported just now; else a file that has changed since this process began may have
             changed since its import.
     """
+    if sys.modules == _seen:  # a sampler asks at every step
+        return
     for name in _known.keys() - sys.modules.keys():
         del _known[name]
     new = {name: module for name, module in sys.modules.items() if _seen.get(name) is not module}
-    _seen.update(new)
+    _seen.clear()
+    _seen.update(sys.modules)
     for name in new.keys() - {"__main__"}:
         _known.pop(name, None)
         file = getattr(new[name], "__file__", None)

@@ -72,7 +72,9 @@ def draft(request: Request) -> Draft:
             check_distinct(name, config, configs)
         except UsageError as error:
             if name in asked:
-                raise UsageError(f"{request.file}: {error}" if name in request.own else str(error)) from None
+                raise UsageError(
+                    f"{request.file}: {error}" if request.file and name in request.own else str(error)
+                ) from None
             left_out.append(str(error))
         else:
             configs[name] = config

@@ -127,6 +127,7 @@ def asked(
     words: Mapping[str, Any],
     spelt_out: Iterable[tuple[str, Overrides]],
     inputs: Inputs = NOWHERE,
+    file: StudyFile | None = None,
 ) -> Request:
     """The request of the words, laid over those of the study file.
 
@@ -134,11 +135,12 @@ def asked(
         path: the file's; None for words alone.
         words: what they give, by the file's keys; None where they say nothing. Settings are laid over one by one.
         spelt_out: variants, laid over those of the file one by one.
+        file: what the file holds, where it is known, or what stands in its place.
 
     Raises:
         UsageError: as `read`.
     """
-    file = read(path, space) if path else StudyFile()
+    file = file or (read(path, space) if path else StudyFile())
     given = {key: word for key, word in words.items() if word is not None}
     laid = file.model_copy(update=given)
     own, new = _laid_over(file.variants, spelt_out)
@@ -160,7 +162,7 @@ def asked(
         heat_map=heat_map if heat_map is None else tuple(dict.fromkeys(heat_map)),
         inputs=inputs,
         file=path,
-        of_file=frozenset(file.model_fields_set - given.keys()),
+        of_file=frozenset(file.model_fields_set - given.keys() if path else ()),
     )
 
 
@@ -195,7 +197,18 @@ def read(path: Path, space: Space) -> StudyFile:
         UsageError: the file is not there, is of another form or of another command, or holds what cannot be; the text
             names the file and the key.
     """
-    content = read_yaml(path, str(path))
+    return checked(read_yaml(path, str(path)), str(path), space)
+
+
+def checked(content: Any, path: str, space: Space) -> StudyFile:
+    """The study that is said by a file's content, or by a program in the same form.
+
+    Args:
+        path: how an error calls it.
+
+    Raises:
+        UsageError: as `read`.
+    """
     keys = list(StudyFile.model_fields)
     if not isinstance(content, dict):
         raise UsageError(f"{path}: must hold a study, one key a line; allowed: {', '.join(keys)}")

@@ -98,6 +98,7 @@ def _fit(
                 callbacks=[listener],
                 failure_config=tune.FailureConfig(max_failures=session_config.limits.max_retries),
                 verbose=0,
+                progress_reporter=tune.CLIReporter(),  # silent; in a notebook Tune's own would clear our lines away
             ),
         )
         tuner.fit()

@@ -41,6 +41,7 @@ def run(
     fresh: bool = False,
     address: str = "local",
     accept_code: bool = False,
+    brief: bool = False,
 ) -> int:
     """The exit code of the study: 0 if every trial ended well, 1 if one failed, 130 if the person stopped it.
 
@@ -49,13 +50,14 @@ def run(
         fresh: whether to begin anew beside what is in the store; that stays.
         address: of the Ray cluster; "local" starts one here.
         accept_code: whether what other code made from the same settings is used as it is.
+        brief: leaves the table to the report.
 
     Raises:
         UsageError: another process runs this study.
     """
 
     def work(study: Study, locations: Locations) -> int:
-        return _run(study, locations, session_config, address)
+        return _run(study, locations, session_config, address, brief)
 
     return claimed(study, locations, fresh, work, accept_code)
 
@@ -97,7 +99,7 @@ def _claim(claims: Claims, study: str) -> Claim:
     raise UsageError(f"--name: the study {study} is being run by {who}; wait for it, or choose another name")
 
 
-def _run(study: Study, locations: Locations, session_config: SessionConfig, address: str) -> int:
+def _run(study: Study, locations: Locations, session_config: SessionConfig, address: str, brief: bool) -> int:
     with open_log(locations.study(study.name)) as log:
         session = Session(study, locations, log)
         for why in study.left_out:
@@ -115,7 +117,7 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
         for line in session.code_told():
             session.board.line(line)
         interrupted = session.run(replace(session_config, store=locations.store), address)
-        return session.close(interrupted, lambda writer: show(study.name, locations, console(), writer))
+        return session.close(interrupted, lambda writer: show(study.name, locations, console(), writer, brief))
 
 
 def _leave_file(study: Study, path: Path, session: Session) -> None:
@@ -157,7 +159,7 @@ def show(
     summary = summarise(trials, present_metrics(trials))
     shown = zip(trials["variant"], trials["seed"], strict=True)
     overview = _overview(miou_by_block_and_timestep(trials), summary, folder)
-    written = report.write(summary, trials, folder, _pictures(folder, shown), study=name, overview=overview)
+    written = report.write(summary, trials, folder, pictures_of(folder, shown), study=name, overview=overview)
     if writer:
         writer.describe(markdown_table(summary, trials))
     out.print()
@@ -196,7 +198,7 @@ def open_command(tracking_uri: str) -> str:
     return f"{shlex.quote(str(here))} ui --backend-store-uri {shlex.quote(tracking_uri)}"
 
 
-def _pictures(folder: Path, trials: Iterable[tuple[str, int]]) -> dict[str, dict[str, Path]]:
+def pictures_of(folder: Path, trials: Iterable[tuple[str, int]]) -> dict[str, dict[str, Path]]:
     """The pictures that are there: variant -> caption -> file."""
     found: dict[str, dict[str, Path]] = {}
     for variant, seed in trials:

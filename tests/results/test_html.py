@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.html import html_pictures, html_table
 from results.report import write
 from tests.results.studies import EVIL, digits_study, paper_study, probed_study, summary_of
 
@@ -117,3 +118,16 @@ def test_the_overview_stands_between_the_table_and_the_rest(tmp_path: Path) -> N
     assert "lost: there is no file lost.png" in _Page(page).texts
     order = ["</table>", "<h2>Overview</h2>", "<img", "<h2>Verdicts</h2>", "<h2>IoU by class</h2>"]
     assert sorted(order, key=page.index) == order
+
+
+def test_the_table_and_the_pictures_alone_are_those_of_the_page(tmp_path: Path) -> None:
+    trials = digits_study()
+    (*_, written) = write(summary_of(trials), trials, tmp_path / "report")
+    page, table = written.read_text(encoding="utf-8"), html_table(summary_of(trials), trials)
+    assert "<table>" in table and table.split("<p", 1)[0].strip() in page
+    _Page(table)
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"\x89PNG")
+    shown = _Page(html_pictures({EVIL: {"samples": picture}}))
+    assert shown.images == ["data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()]
+    assert {EVIL, "samples"} <= set(shown.texts)
