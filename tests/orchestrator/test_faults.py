@@ -17,7 +17,8 @@ from waiting import wait_until
 
 KILLS = int(os.environ.get("ABLATION_SOAK_KILLS", "1"))
 SEED = int(os.environ.get("ABLATION_SOAK_SEED", "0"))
-STEPS = 500
+# A soak's studies are longer and see more kills each: else most of its time would go into starts and ends.
+A_ROUND, STEPS = (3, 500) if KILLS == 1 else (12, 3000)
 TRIALS = ["baseline", "cosine", "untrained", "real_images", "raw_pixels"]
 OFTEN = ["--variants", "cosine", "--checkpoint-interval", "0.3"]
 
@@ -70,7 +71,7 @@ def test_workers_killed_at_random_times(command, undisturbed):
     while kills < KILLS:
         mine, rounds = command(rounds), rounds + 1
         process = mine.start("--max-retries", "50")
-        for _ in range(3):
+        for _ in range(A_ROUND):
             if not came(lambda mine=mine: mine.processes("ray::TrialWorker.train"), "a worker", process, mine):
                 break
             time.sleep(rng.uniform(0.1, 3.0))
@@ -94,7 +95,7 @@ def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undi
         for attempt in range(40):
             before = makings(mine)
             process = mine.start()
-            patience = rng.uniform(6, 16) if attempt < 3 else 200
+            patience = rng.uniform(6, 16) if attempt < A_ROUND else 200
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
             repeated += sum(at != makings(mine).get(path) for path, at in before.items())
