@@ -18,7 +18,7 @@ BRIEF = {
     "training.train_steps": 3, "training.batch_size": 8, "unet.base_channels": 8, "unet.channel_mults": [1, 2],
     "unet.attention_resolutions": [], "segmentation.blocks": [4, 5], "diffusion.timesteps": 300,
     "sampling.samples": 16, "sampling.batch_size": 16, "sampling.sampling_steps": 3, "sampling.sampling_repeats": 2,
-    "segmentation.label_images": 4, "segmentation.validation_images": 2,
+    "segmentation.label_images": 4,
     "segmentation.held_out_images": 4, "segmentation.epochs": 1,
 }  # fmt: skip
 
