@@ -23,7 +23,7 @@ from trainables.own_places import file_at, folder_of
 FILE = r"(?:[\w-][\w.-]*/)*[\w-]+\.py"
 MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 REFERENCE = re.compile(rf"(?P<module>{FILE}|{MODULE}):(?P<name>[A-Za-z_]\w*)")
-FORMS = "file.py:Name in the current folder, or package.module:Name"
+FORMS = "file.py:Name in the current folder or below it, no space in its path, or package.module:Name"
 
 T = TypeVar("T")
 

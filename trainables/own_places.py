@@ -10,6 +10,8 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import os
+import shutil
 import sys
 import sysconfig
 import tempfile
@@ -98,10 +100,22 @@ def resent(file: Path) -> bool:
 
 
 def _laid(files: Mapping[str, str], known: str) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="parts-", suffix=f"-{known}"))
+    """The folder with the files, one for all processes of this user: a worker that is killed clears nothing."""
+    mine = Path(tempfile.gettempdir(), f"diffusion-ablations-{os.getuid()}")
+    mine.mkdir(mode=0o700, exist_ok=True)
+    if mine.stat().st_uid != os.getuid():  # another user has made it
+        mine = Path(tempfile.mkdtemp(prefix="diffusion-ablations-"))
+    folder = mine / f"parts-{known}"
+    if folder.is_dir():
+        return folder
+    beside = Path(tempfile.mkdtemp(dir=mine))
     for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
+        (beside / path).parent.mkdir(parents=True, exist_ok=True)
+        (beside / path).write_text(text, encoding="utf-8")
+    try:
+        beside.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(beside)
     return folder
 
 

@@ -78,7 +78,7 @@ def unmatched(config: Config, baseline: Config, facts: About, match: str) -> Ite
     if abs(by) > WITHIN:
         told = f"unet.channels {list(config.unet.level_channels)}"
         of = told if config.network == "unet" else f"{config.network}, whose widths --match does not know"
-        yield f"not matched: {more_or_fewer(by, 1)} {_words(match)} than the baseline, with {of}"
+        yield f"not matched within 3 %: {more_or_fewer(by, 2)} {_words(match)} than the baseline, with {of}"
 
 
 def _words(match: str) -> str:

@@ -104,6 +104,11 @@ class Study:
         return {name: words for name, words in told.items() if words}
 
     @property
+    def own_files(self) -> dict[str, str]:
+        """The code of the person's own that its trials run, by path."""
+        return {path: text for trial in self.trials for path, text in trial.own_files.items()}
+
+    @property
     def as_file(self) -> str:
         """The text of the study file that runs it again; "" for a search."""
         beside = {
@@ -111,7 +116,8 @@ class Study:
             "--checkpoint FILE": self.inputs.checkpoint,
             "--accept-code": self.keys,
         }
-        return written(self.file, [option for option, used in beside.items() if used]) if self.file else ""
+        options = [option for option, used in beside.items() if used]
+        return written(self.file, options, list(self.own_files)) if self.file else ""
 
     def stages(self, config: Config) -> dict[str, str]:
         """The keys of the config's stages."""

@@ -40,11 +40,12 @@ def resolved(
     )
 
 
-def written(file: StudyFile, options: Sequence[str] = ()) -> str:
+def written(file: StudyFile, options: Sequence[str] = (), own_files: Sequence[str] = ()) -> str:
     """The text of a resolved file, with what differs from its preset first.
 
     Args:
         options: what the command line must say beside the file: where this machine keeps what the study reads.
+        own_files: the paths of the person's own code that it names.
     """
     assert file.command
     preset = flatten(SPACES[file.command].presets[file.preset]())
@@ -54,6 +55,7 @@ def written(file: StudyFile, options: Sequence[str] = ()) -> str:
     lines = [
         "# The study as it was run. Again:",
         f"#   {' '.join(['python -m orchestrator.run', file.command, 'study.yaml', *options])}",
+        *([f"# from a folder that has {', '.join(own_files)}, which are kept beside this file."] if own_files else []),
         *_lines(head),
         "settings:",
         *([f"  # other than the preset {file.preset}", *_lines(changed, "  ")] if changed else []),

@@ -121,11 +121,17 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
 
 
 def _leave_file(study: Study, path: Path, session: Session) -> None:
-    """Writes the study as a file, here and beside its runs; what stands against it costs the file alone."""
+    """Writes the study as a file, here and beside its runs, with the code of the person's own that it names.
+
+    What stands against it costs the file alone.
+    """
     beside = path.with_name(f".{path.name}")
     try:
         beside.write_text(study.as_file, encoding="utf-8")
         beside.replace(path)
+        for name, text in study.own_files.items():
+            (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / name).write_text(text, encoding="utf-8")
     except OSError as error:
         session.board.line(f"no {path.name}: {one_line(error)}")
     else:

@@ -41,7 +41,7 @@ def test_other_texts_are_none_and_are_refused_with_what_is_allowed(text: str) ->
     assert not is_reference(text)
     with pytest.raises(ValueError, match="must be") as caught:
         NAMED.check(text)
-    forms = "file.py:Name in the current folder, or package.module:Name"
+    forms = "file.py:Name in the current folder or below it, no space in its path, or package.module:Name"
     assert str(caught.value) == f"must be resnet, convnext, or a part of your own ({forms}), but got {text!r}"
 
 

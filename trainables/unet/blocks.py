@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.own_parts import chosen
+from trainables.own_parts import PartError, chosen, is_reference
 from trainables.sections import UNet
 
 
@@ -68,7 +68,8 @@ def norm(unet: UNet, groups: int, channels: int, emb_channels: int) -> nn.Module
     Args:
         groups: that divide `channels`.
     """
-    return chosen(NORMS, unet.norm)(groups, channels, emb_channels, **unet.norm_args)
+    made = chosen(NORMS, unet.norm)(groups, channels, emb_channels, **unet.norm_args)
+    return _checked(made, unet.norm, channels) if is_reference(unet.norm) else made
 
 
 class ResNetBlock(nn.Module):
@@ -120,7 +121,23 @@ BLOCKS: dict[str, Callable[..., nn.Module]] = {"resnet": ResNetBlock, "convnext"
 
 def block(unet: UNet, in_channels: int, out_channels: int, emb_channels: int) -> nn.Module:
     """The block that the settings name: it takes (x, emb), (B, in_channels, H, W) and (B, emb_channels)."""
-    return chosen(BLOCKS, unet.block)(in_channels, out_channels, emb_channels, unet, **unet.block_args)
+    made = chosen(BLOCKS, unet.block)(in_channels, out_channels, emb_channels, unet, **unet.block_args)
+    return _checked(made, unet.block, out_channels) if is_reference(unet.block) else made
+
+
+def _checked(part: nn.Module, reference: str, channels: int) -> nn.Module:
+    """A part of the person's own that says itself when it puts out another shape than it must."""
+    if not isinstance(part, nn.Module):
+        raise PartError(f"{reference}: must make a torch.nn.Module, but makes {type(part).__name__}")
+
+    def check(module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        b, _, height, width = inputs[0].shape
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        if got != (b, channels, height, width):
+            raise PartError(f"{reference}: must put out {(b, channels, height, width)}, not {got}")
+
+    part.register_forward_hook(check)
+    return part
 
 
 class Attention(nn.Module):

@@ -49,10 +49,10 @@ def test_every_variant_is_within_3_percent_or_told(preset, suite, match):
     assert planned.left_out == ()
     assert set(variants(planned)) == set(SUITES[suite] if suite else VARIANTS)
     for name, by in shares(planned, match).items():
-        told = [remark for remark in variants(planned)[name].remarks if remark.startswith("not matched: ")]
+        told = [remark for remark in variants(planned)[name].remarks if remark.startswith("not matched within 3 %: ")]
         assert abs(by) <= LIMIT
         assert len(told) == (abs(by) > WITHIN)
-        assert all(f"{100 * abs(by):.1f} % {'more' if by > 0 else 'fewer'} " in line for line in told)
+        assert all(f"{100 * abs(by):.2f} % {'more' if by > 0 else 'fewer'} " in line for line in told)
     if preset != "quick":  # whose levels are few and narrow
         assert max(map(abs, shares(planned, match).values())) <= WITHIN
 
@@ -99,7 +99,10 @@ def test_a_variant_whose_change_is_a_width_keeps_it_and_is_told():
     wide = ("wide", {"unet.base_channels": 24})
     trial = variants(study(new=[wide]))["wide"]
     assert trial.delta == "unet.base_channels=24"
-    assert "not matched: 123.8 % more parameters than the baseline, with unet.channels [24, 48, 48]" in trial.remarks
+    assert (
+        "not matched within 3 %: 123.78 % more parameters than the baseline, with unet.channels [24, 48, 48]"
+        in trial.remarks
+    )
 
 
 def test_a_network_of_ones_own_is_not_matched_and_is_told(tmp_path, monkeypatch):

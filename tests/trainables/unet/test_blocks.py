@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trainables.own_parts import PartError
 from trainables.sections import UNet
 from trainables.unet.blocks import (
     AdaGN,
@@ -20,6 +21,7 @@ from trainables.unet.blocks import (
     ConvNeXtBlock,
     GroupNorm,
     ResNetBlock,
+    block,
     timestep_embedding,
 )
 
@@ -200,3 +202,21 @@ def test_dropout_acts_in_training_alone(block: type) -> None:
     assert differs()
     module.eval()
     assert not differs()
+
+
+WRONG = {
+    "Half": ("x[:, :, ::2, ::2]", r"own\.py:Half: must put out \(1, 8, 8, 8\), not \(1, 8, 4, 4\)"),
+    "Fewer": ("x[:, :1]", r"own\.py:Fewer: must put out \(1, 8, 8, 8\), not \(1, 1, 8, 8\)"),
+    "Two": ("(x, x)", r"own\.py:Two: must put out \(1, 8, 8, 8\), not tuple"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_block_of_ones_own_says_itself_that_its_output_is_of_another_shape(name, own_folder):
+    returned, said = WRONG[name]
+    made = "def __init__(self, i, o, e, unet):\n        super().__init__()"
+    body = f"{made}\n\n    def forward(self, x, emb):\n        return {returned}"
+    (own_folder / "own.py").write_text(f"from torch import nn\n\n\nclass {name}(nn.Module):\n    {body}\n")
+    part = block(UNet(block=f"own.py:{name}"), 8, 8, 16)
+    with pytest.raises(PartError, match=said):
+        part(torch.zeros(1, 8, 8, 8), torch.zeros(1, 16))
