@@ -8,6 +8,7 @@ from orchestrator.preflight import on_node
 from search_spaces.spaces import ABLATIONS, SEGMENTATION
 from trainables.config import apply
 from trainables.data import about
+from trainables.source import own_files, reached, source_hash
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,22 @@ def test_a_node_tells_how_many_images_its_data_have_and_how_they_are_split(tmp_p
     assert on_node.answer(ask)["found"] == [("data", True, told)]
     ((_, ok, detail),) = on_node.answer({**ask, "fingerprint": "0" * 64})["found"]
     assert not ok and detail.startswith(f"other files than the driver's in {tmp_path}")
+
+
+def test_a_node_imports_the_code_that_it_is_sent_and_compares_it_with_the_drivers(own_folder):
+    (own_folder / "own.py").write_text("def schedule(timesteps):\n    return [0.1] * timesteps\n")
+    parts = ["own.py:schedule"]
+    ask = {
+        "looks": ["own code"],
+        "own_files": own_files(parts),
+        "own_parts": parts,
+        "own_source": source_hash(reached(parts, frozenset())),
+    }
+    (own_folder / "own.py").unlink()  # the node has what it is sent alone
+    ((_, ok, detail),) = on_node.answer(ask)["found"]
+    assert ok and detail == f"own.py:schedule, hash {ask['own_source']}"
+    ((_, ok, detail),) = on_node.answer(ask | {"own_source": "0" * 10})["found"]
+    assert not ok and detail.startswith("own.py:schedule: other code than the driver's")
+    broken = ask | {"own_files": {"own.py": "import nowhere\n"}}
+    ((_, ok, detail),) = on_node.answer(broken)["found"]
+    assert not ok and "No module named 'nowhere'" in detail
