@@ -12,6 +12,7 @@ from results.formatting import one_line
 from results.metrics import METRICS, Metric
 from results.size import MARK
 from results.trials import CONTROL, FINISHED, PROBE
+from results.uncertainty import uncertainty
 
 ONE_SEED_ADVICE = "one seed: no uncertainty; a study with --seeds 0 1 2 has it"
 _NAMED_PAIRS = 4
@@ -29,7 +30,7 @@ def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataF
     if arrows:
         yield ", ".join(dict.fromkeys(arrows))
     if (summary["n"] > 1).any():
-        yield "mean ± SD over seeds; Δ: mean difference from baseline, paired by seed [its 95 % interval]"
+        yield from uncertainty(metrics, summary, trials)
     elif metrics:
         yield ONE_SEED_ADVICE
     if (trials["kind"] == CONTROL).any():

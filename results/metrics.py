@@ -16,12 +16,14 @@ class Metric:
     Args:
         features: of a Frechet distance, the length of its features; from as many images or fewer their covariance
             is singular. 0 for what is no Frechet distance.
+        log_scale: it is positive and its spread grows with its size, so variants are compared by ratios.
     """
 
     name: str
     lower_is_better: bool
     digits: int
     features: int = 0
+    log_scale: bool = False
 
     @property
     def arrow(self) -> str:
@@ -30,8 +32,8 @@ class Metric:
 
 
 METRICS = (
-    Metric("fid_digits", lower_is_better=True, digits=1, features=64),
-    Metric("fid", lower_is_better=True, digits=2, features=2048),
+    Metric("fid_digits", lower_is_better=True, digits=1, features=64, log_scale=True),
+    Metric("fid", lower_is_better=True, digits=2, features=2048, log_scale=True),
     Metric("kid", lower_is_better=True, digits=4),
     Metric("miou", lower_is_better=False, digits=3),
     Metric("miou_reference", lower_is_better=False, digits=3),

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from results.comparisons import DESCRIPTIVE
 from results.footnotes import footnotes
 from results.formatting import NOTHING, count, duration, joined, number, one_line
 from results.metrics import MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric, own_metrics
 from results.size import marked
-from results.statistics import TESTABLE_FROM
 from results.summary import variants
 from results.trials import CONTROL, FINISHED
 
@@ -119,16 +119,27 @@ def _cell(numbers: Mapping[Any, Any], metric: Metric, finished: int, nothing: st
     if n != finished:
         value += f" (n={n})"
     difference = number(numbers["difference"], metric, sign="+") if pairs else ""
-    interval = f"[{number(numbers['ci_low'], metric)}, {number(numbers['ci_high'], metric)}]" if pairs > 1 else ""
-    return Cell(value, published, difference, interval, numbers["verdict"], _detail(n, pairs, numbers["p_holm"]))
+    tested = not math.isnan(numbers["p"])
+    interval = f"[{number(numbers['ci_low'], metric)}, {number(numbers['ci_high'], metric)}]" if tested else ""
+    return Cell(value, published, difference, interval, numbers["verdict"], _detail(numbers, metric))
 
 
-def _detail(n: int, pairs: int, p_holm: float) -> str:
-    """The pairs where some seeds have no partner, and p where there are pairs enough for it to be small."""
-    words = [f"{pairs} pairs"] if 1 < pairs < n else []
-    if pairs >= TESTABLE_FROM:
-        words.append(f"p {p_holm:.3f}" if p_holm >= 0.001 else "p < 0.001")
+def _detail(numbers: Mapping[Any, Any], metric: Metric) -> str:
+    """What qualifies the verdict: the pairs where some seeds have no partner, the claim's level or the floor, and p."""
+    words = [f"{numbers['pairs']} pairs"] if 1 < numbers["pairs"] < numbers["n"] else []
+    if math.isnan(numbers["p"]):
+        return ", ".join(words)
+    claimed = numbers["level"] != DESCRIPTIVE
+    words.append(numbers["level"] if claimed else f"floor {number(numbers['floor'], metric)}")
+    words.append(_p(numbers["p"]))
     return ", ".join(words)
+
+
+def _p(p: float) -> str:
+    """Three decimals, and never 0.050 for what is above 5 % nor for what is below."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p {p:.3f}" if f"{p:.3f}" != "0.050" else "p " + f"{p:.6f}".rstrip("0")
 
 
 def _unfinished(own: pd.DataFrame) -> Iterator[str]:

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.alpha_spending import TAG, from_text
+from results.comparisons import Column, Comparison, compared
 from results.metrics import Metric, known
 from results.size import SIZES, unlike
-from results.statistics import Comparison, compare, holm, paired_differences, verdict
-from results.trials import BASELINE, CONTROL, FINISHED, PROBE, PUBLISHED, UNTESTED
+from results.trials import BASELINE, CONTROL, ENDED, FINISHED, PROBE, PUBLISHED, UNTESTED
 
 SUMMARY_COLUMNS = (
     *("variant", "kind", "delta", "metric", "n", "failed", "mean", "sd"),
-    *("pairs", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict"),
+    *("pairs", "difference", "ci_low", "ci_high", "p", "floor", "pairing", "verdict", "level"),
+    *("sd_training", "sd_sampling"),
     *("parameters", "forward_flops", "size", "wall_time_s", "gpu_s", "published"),
 )
 _COSTS = (*SIZES, "wall_time_s", "gpu_s")
+_SETS = "params.sampling.sampling_repeats"
 
 
 def present_metrics(trials: pd.DataFrame) -> tuple[Metric, ...]:
@@ -49,41 +52,63 @@ def variants(trials: pd.DataFrame) -> pd.DataFrame:
 def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """A row per variant and metric, in the order of `variants`: `SUMMARY_COLUMNS`.
 
-    `n` counts the finished trials with a finite value, `mean` and `sd` (ddof = 1) are over them; `pairs` counts the
-    seeds that the baseline has too, and `difference`, its 95 % interval and `p` are over those. `p_holm` is corrected
-    across the variants of one metric. The baseline, controls and probes are not tested and have no verdict. `failed`
-    counts FAILED trials; `parameters`, `forward_flops` (operations of the network for one image), `wall_time_s` and
-    `gpu_s` (seconds) are means over finished trials, NaN where nothing was recorded; `size` says in words by how much
-    the network's differs from the baseline's, where that is more than 10 %; `published` is what the paper prints, NaN
-    where it prints nothing.
+    `n` counts the finished trials with a finite value, `mean` and `sd` (ddof = 1) are over them; what follows `pairs`
+    is `comparisons.Comparison`. The baseline, controls and probes are not tested and have no verdict. `sd_training` is
+    the spread that training anew gives, `sd_sampling` that of one set of samples from one model, NaN where there is one
+    set or one seed. `failed` counts FAILED trials; `parameters`, `forward_flops` (operations of the network for one
+    image), `wall_time_s` and `gpu_s` (seconds) are means over finished trials, NaN where nothing was recorded; `size`
+    says in words by how much the network's differs from the baseline's, where that is more than 10 %; `published` is
+    what the paper prints, NaN where it prints nothing.
 
     Args:
         trials: as `trials.load_trials` gives them.
         metrics: each gives one row a variant, also where no trial has it (n = 0).
     """
     rows, baseline = [], _cost(trials[trials["variant"] == BASELINE])
+    verdicts = {metric.name: _verdicts(trials, metric) for metric in metrics}
     for about in variants(trials).to_dict("records"):
         own = trials[trials["variant"] == about["variant"]]
         cost = _cost(own)
         cost["size"] = unlike(cost, baseline)
         for metric in metrics:
             published = {"published": _published(own, metric)}
-            rows.append(about | {"metric": metric.name} | _statistics(own, trials, metric) | cost | published)
-    summary = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
-    for name in summary["metric"].unique():
-        of_metric = summary["metric"] == name
-        summary.loc[of_metric, "p_holm"] = holm(summary.loc[of_metric, "p"].to_numpy(dtype=np.float64))
-    return summary
+            said = verdicts[metric.name].get(about["variant"], _NOT_COMPARED)
+            rows.append(about | {"metric": metric.name} | _spread(own, metric) | said | cost | published)
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 
-def _statistics(own: pd.DataFrame, trials: pd.DataFrame, metric: Metric) -> dict[str, Any]:
+def _verdicts(trials: pd.DataFrame, metric: Metric) -> dict[str, dict[str, Any]]:
+    """Of every variant that is tested, what its comparison with the baseline says."""
+    tested = trials[~trials["kind"].isin(UNTESTED)]
+    names = [BASELINE, *(name for name in tested["variant"].unique() if name != BASELINE)]
+    seeds = tuple(sorted(int(seed) for seed in tested["seed"].unique()))
+    values = np.full((len(names), len(seeds)), np.nan)
+    settled = np.zeros(values.shape, dtype=bool)
+    for row, name in enumerate(names):
+        own = tested[tested["variant"] == name]
+        values[row] = _by_seed(own, metric).reindex(seeds)
+        settled[row] = np.isin(seeds, own.loc[own["status"].isin(ENDED), "seed"])
+    looks = from_text(trials.attrs.get(TAG, ""))
+    column = Column(values, settled, seeds)
+    found = compared(column, looks, lower_is_better=metric.lower_is_better, log_scale=metric.log_scale)
+    return {name: dataclasses.asdict(one) for name, one in zip(names[1:], found, strict=True)}
+
+
+_NOT_COMPARED = dataclasses.asdict(Comparison(pairs=0, verdict="", level=""))
+
+
+def _spread(own: pd.DataFrame, metric: Metric) -> dict[str, float]:
+    """Mean, SD over seeds, and its two parts: training anew, and the samples that are drawn from one model.
+
+    A seed's figure is a mean over sets of samples, so a part of its spread is the sampling's: SD^2 / sets.
+    """
     values = _by_seed(own, metric)
-    spread = {"n": len(values), "mean": values.mean(), "sd": values.std(ddof=1)}
-    if own["kind"].isin(UNTESTED).any() or (own["variant"] == BASELINE).any():
-        return spread | dataclasses.asdict(Comparison(pairs=0)) | {"verdict": ""}
-    baseline = _by_seed(trials[trials["variant"] == BASELINE], metric)
-    comparison = compare(paired_differences(values, baseline))
-    return spread | dataclasses.asdict(comparison) | {"verdict": verdict(comparison, metric.lower_is_better)}
+    sd = values.std(ddof=1)
+    repeats = _by_seed(own, dataclasses.replace(metric, name=f"{metric.name}_repeats_sd"))
+    sampling = float(np.sqrt((repeats**2).mean())) if len(repeats) else math.nan
+    sets = pd.to_numeric(own.get(_SETS, pd.Series(dtype=np.float64)), errors="coerce").mean()
+    training = math.sqrt(max(sd**2 - sampling**2 / sets, 0.0)) if sd == sd and sampling == sampling else math.nan
+    return {"n": len(values), "mean": values.mean(), "sd": sd, "sd_training": training, "sd_sampling": sampling}
 
 
 def _by_seed(trials: pd.DataFrame, metric: Metric) -> pd.Series[float]:

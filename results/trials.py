@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from results.alpha_spending import TAG
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
@@ -23,6 +25,7 @@ PROBE = "probe"  # a cell of the heat map: one trial with one block and one time
 UNTESTED = (CONTROL, PROBE)  # they are compared with nothing
 
 FINISHED = "FINISHED"
+ENDED = (FINISHED, "FAILED")  # nothing more is to come of such a trial; of a killed one there is
 
 TRIAL_COLUMNS = (
     *("variant", "kind", "seed", "position", "delta", "status", "error", "trial_key", "run_id"),
@@ -44,7 +47,8 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     the driver tagged `superseded` are left out, then the one that started last counts: two runs of a seed are not
     two seeds. `attrs["gpu_hour_price"]` is what an hour of a GPU costs, 0 where the study does not say;
     `attrs["higher_is_better"]` has the metrics of the person's own by name, and each one's good direction;
-    `attrs["objective"]` is the metric that a search maximises, "" where the study is none.
+    `attrs["objective"]` is the metric that a search maximises, "" where the study is none; `attrs["looks"]` tells of
+    the looks at the study's table, as `alpha_spending.from_text` reads it.
 
     Args:
         tracking_uri: MLflow's store or server, e.g. `sqlite:////absolute/path.db`.
@@ -72,6 +76,7 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     trials = trials.reindex(columns=[*TRIAL_COLUMNS, *metrics, *published, *settings])
     trials = trials.sort_values(["position", "seed"], kind="stable", ignore_index=True)
     trials.attrs["higher_is_better"] = json.loads(experiment.tags.get("higher_is_better", "{}"))
+    trials.attrs[TAG] = experiment.tags.get(TAG, "")
     trials.attrs["objective"] = experiment.tags.get("objective", "")
     trials.attrs["gpu_hour_price"] = float(experiment.tags.get("gpu_hour_price", 0.0))
     return trials

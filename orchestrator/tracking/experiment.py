@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study
 from orchestrator.tracking.backend import prove_files, reason
 from orchestrator.tracking.runs_table import VIEW, saved_view
+from results.alpha_spending import TAG, from_text
 from trainables.canonical import identified
 from trainables.own_parts import load
 from trainables.store import hashed
@@ -48,6 +50,18 @@ def opened(client: MlflowClient, study: Study, uri: str, artifacts: Path | None)
     if study.objective:
         client.set_experiment_tag(found.experiment_id, "objective", study.objective)
     return str(found.experiment_id)
+
+
+def note_look(client: MlflowClient, experiment_id: str, asked: Iterable[int], finished: Iterable[int]) -> None:
+    """Notes that a command looks at the study with these seeds, before its first trial: a plan is one made beforehand.
+
+    Args:
+        asked: the seeds of the command.
+        finished: the seeds that have results already.
+    """
+    looks = from_text(client.get_experiment(experiment_id).tags.get(TAG, ""))
+    if (after := looks.after(asked, finished)) != looks:
+        client.set_experiment_tag(experiment_id, TAG, after.as_text())
 
 
 def _refuse_others(found: Experiment, identity: str) -> None:

@@ -25,7 +25,7 @@ from orchestrator.tracking.backend import (
     settle_database,
     upload,
 )
-from orchestrator.tracking.experiment import opened
+from orchestrator.tracking.experiment import note_look, opened
 from orchestrator.tracking.records import final_metrics, note, param, place
 from orchestrator.tracking.revision import revision
 from orchestrator.tracking.runs_table import VIEW
@@ -102,6 +102,8 @@ class MLflowWriter:
                     self._set_tags(run, place(trial) | code)
             if run.info.status == "FINISHED":
                 found.add((row, key))
+        asked = {trial.config.seed for trial in self.study.trials}
+        note_look(self.client, self.experiment_id, asked, {seed for (_, seed), _ in found})
         return found
 
     def start(self, trial: Trial) -> None:

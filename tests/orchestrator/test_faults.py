@@ -18,7 +18,7 @@ from waiting import wait_until
 KILLS = int(os.environ.get("ABLATION_SOAK_KILLS", "1"))
 SEED = int(os.environ.get("ABLATION_SOAK_SEED", "0"))
 # A soak's studies are longer and see more kills each: else most of its time would go into starts and ends.
-A_ROUND, STEPS = (3, 500) if KILLS == 1 else (12, 3000)
+A_ROUND, STEPS, ROUND_S = (3, 500, 240) if KILLS == 1 else (12, 3000, 1800)
 TRIALS = ["baseline", "cosine", "untrained", "real_images", "raw_pixels"]
 OFTEN = ["--variants", "cosine", "--checkpoint-interval", "0.3"]
 
@@ -76,7 +76,7 @@ def test_workers_killed_at_random_times(command, undisturbed):
                 break
             time.sleep(rng.uniform(0.1, 3.0))
             kills += kill_some(mine.processes("ray::TrialWorker.train"), rng)
-        assert process.wait(240) == 0, mine.text()
+        assert process.wait(ROUND_S) == 0, mine.text()
         assert_as_undisturbed(mine, undisturbed)
     print(f"\nworkers killed: {rounds} rounds, {kills} kills, 0 lost records, figures equal to the undisturbed study's")
 
@@ -95,7 +95,7 @@ def test_the_driver_killed_at_random_times_until_the_study_is_done(command, undi
         for attempt in range(40):
             before = makings(mine)
             process = mine.start()
-            patience = rng.uniform(6, 16) if attempt < A_ROUND else 200
+            patience = rng.uniform(6, 16) if attempt < A_ROUND else ROUND_S
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
             repeated += sum(at != makings(mine).get(path) for path, at in before.items())

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.alpha_spending import TAG, Looks
 from results.summary import present_metrics, summarise
 from results.trials import TRIAL_COLUMNS
 
@@ -33,11 +34,15 @@ def digits_study(seeds: int = 3) -> pd.DataFrame:
             trial("cosine", seed, 2, delta="diffusion.beta_schedule=cosine", fid_digits=111 - e, miou=0.6 - 0.01 * e),
             trial("held-out", seed, 3, delta=floor, **control),
         ]
-    return pd.DataFrame(rows)
+    trials = pd.DataFrame(rows)
+    trials.attrs[TAG] = Looks().after(range(seeds), []).as_text()
+    return trials
 
 
 def with_trials(trials: pd.DataFrame, *rows: dict[str, Any]) -> pd.DataFrame:
-    return pd.concat([trials, pd.DataFrame(rows)], ignore_index=True)
+    more = pd.concat([trials, pd.DataFrame(rows)], ignore_index=True)
+    more.attrs = trials.attrs
+    return more
 
 
 def summary_of(trials: pd.DataFrame) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def test_html_shows_texts_as_texts(written: Path) -> None:
 def test_html_has_title_verdicts_and_provenance(written: Path) -> None:
     page = _Page((written / "report.html").read_text(encoding="utf-8"))
     assert page.texts.count("digits & co") == 2  # title and heading
-    assert "fid_digits, convnext: helps (−10.0 [−12.5, −7.5])" in page.texts
+    assert "fid_digits, convnext: helps (−10.0 [−16.1, −3.5], confirmed, p 0.013)" in page.texts
     assert "Code: 0123456789ab with changes that are not committed. Machines: node-1." in page.texts
 
 

@@ -17,7 +17,7 @@ def test_latex_rows_are_whole_and_special_letters_are_escaped(written: Path) -> 
     assert row.startswith(
         r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{}\textbar{}[red]\&\_\%"
     )
-    assert r"$-$10.0 [$-$12.5, $-$7.5] & helps" in text
+    assert r"$-$10.0 [$-$16.1, $-$3.5] & helps" in text
     assert r"100.0 $\pm$ 3.0" in text
 
 

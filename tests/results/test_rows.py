@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from results.markdown import markdown_table
-from results.rows import flat_columns, study_table
+from results.rows import _p, flat_columns, study_table
 from results.summary import present_metrics, summarise
 from results.trials import load_trials
 from tests.results.drawn import console_text, line_of
@@ -16,9 +17,20 @@ from tests.results.studies import digits_study, paper_study, summary_of, trial
 PAPER_FOOTNOTE = "another reference; a difference from it is no test"
 
 
-def test_p_is_shown_from_six_pairs_on() -> None:
-    assert "p 0.062" in console_text(digits_study(seeds=6))  # 2 / 2^6, corrected for two variants
-    assert "p 0." not in console_text(digits_study(seeds=5))
+def test_p_the_level_of_a_claim_and_the_floor_of_none_are_shown_from_three_pairs_on() -> None:
+    three = console_text(digits_study(seeds=3))
+    assert "confirmed, p 0.013" in three
+    assert "floor 5.7, p 0.926" in three
+    two = console_text(digits_study(seeds=2))
+    assert "two seeds" in two
+    assert not any(word in two for word in ("p 0.", "confirmed", "floor 5", "helps"))
+
+
+@pytest.mark.parametrize(
+    ("p", "told"), [(0.0004, "p < 0.001"), (0.0501, "p 0.0501"), (0.04996, "p 0.04996"), (0.2, "p 0.200")]
+)
+def test_p_never_reads_as_the_other_side_of_five_percent(p: float, told: str) -> None:
+    assert _p(p) == told
 
 
 def test_a_study_in_which_nothing_finished_still_lists_its_variants() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from results.alpha_spending import ALPHA, PLAN_ALPHA
 from results.metrics import METRICS, Metric
+from results.statistics import contrasts
 from results.summary import present_metrics, summarise, variants
-from tests.results.studies import trial
+from tests.results.studies import digits_study, trial
 
 FID, MIOU = METRICS[0], METRICS[3]
 
@@ -49,7 +53,7 @@ def test_summary_of_the_baseline_is_descriptive_only(summary: pd.DataFrame) -> N
     row = _of(summary, "baseline", FID)
     assert (row["n"], row["mean"], row["sd"], row["parameters"], row["wall_time_s"]) == (3, 11.0, 1.0, 1000.0, 61.0)
     assert row["verdict"] == ""
-    assert row[["difference", "ci_low", "ci_high", "p", "p_holm"]].isna().all()
+    assert row[["difference", "ci_low", "ci_high", "p", "floor"]].isna().all()
 
 
 def test_a_failed_seed_is_counted_and_its_number_is_not_used(summary: pd.DataFrame) -> None:
@@ -57,8 +61,8 @@ def test_a_failed_seed_is_counted_and_its_number_is_not_used(summary: pd.DataFra
     assert (row["n"], row["failed"], row["pairs"]) == (2, 1, 2)
     assert row["mean"] == pytest.approx(8.4)
     assert row["difference"] == pytest.approx(-2.1)  # seeds 0 and 1: -2.0 and -2.2
-    assert row["ci_low"] == pytest.approx(-2.1 - 12.7062 * 0.1, abs=1e-3)  # t_1 = 12.7062, SD / sqrt(2) = 0.1
-    assert (row["p"], row["verdict"]) == (0.5, "helps")
+    assert math.isnan(row["ci_low"])
+    assert (row["verdict"], row["level"]) == ("two seeds: no claim", "descriptive")
 
 
 def test_costs_are_means_over_finished_trials() -> None:
@@ -94,19 +98,36 @@ def test_controls_are_not_tested(summary: pd.DataFrame) -> None:
     assert math.isnan(row["difference"])
 
 
-def test_holm_corrects_within_a_metric_across_its_variants() -> None:
-    shifts = {"baseline": 0.0, "a": 1.0, "b": 2.0}
+def test_p_is_corrected_within_a_metric_across_its_variants() -> None:
+    trials = digits_study(seeds=5)
+    both = summarise(trials, [FID, MIOU])
+    alone = summarise(trials, [MIOU])
+    assert alone["p"].dropna().tolist() == both.loc[both["metric"] == "miou", "p"].dropna().tolist()
+    values = [trials.loc[trials["variant"] == name, "miou"].tolist() for name in ("baseline", "convnext", "cosine")]
+    expected = contrasts(np.array(values)).p() * ALPHA / PLAN_ALPHA
+    assert alone["p"].dropna().tolist() == pytest.approx(np.minimum(expected, 1.0).tolist())
+
+
+def test_the_spread_over_seeds_has_a_part_from_training_and_one_from_sampling() -> None:
+    sets: dict[str, Any] = {"params.sampling.sampling_repeats": "4"}
     rows = [
-        {"variant": name, "kind": "variant", "delta": "-", "position": i, "seed": seed, "status": "FINISHED"}
-        | {"fid_digits": 10 + seed + shift * (1 + 0.1 * seed), "miou": 0.5 + 0.01 * shift * (1 + seed)}
-        for i, (name, shift) in enumerate(shifts.items())
-        for seed in range(6)
+        trial("baseline", i, 0, fid_digits=fid, fid_digits_repeats_sd=2.0, **sets) for i, fid in enumerate((7, 10, 13))
     ]
-    summary = summarise(pd.DataFrame(rows), [FID, MIOU])
-    tested = summary[summary["variant"] != "baseline"]
-    assert tested["p"].tolist() == pytest.approx([1 / 32] * 4)
-    assert tested["p_holm"].tolist() == pytest.approx([2 / 32] * 4)  # two tests a metric, not four
-    assert tested["verdict"].tolist() == ["hurts", "helps", "hurts", "helps"]
+    row = _of(summarise(pd.DataFrame(rows), [FID]), "baseline", FID)
+    assert row["sd"] == 3.0
+    assert row["sd_sampling"] == 2.0
+    assert row["sd_training"] == pytest.approx((9 - 4 / 4) ** 0.5)  # a seed's figure is the mean of four sets
+    rows[0]["fid_digits"] = rows[2]["fid_digits"] = 10
+    assert _of(summarise(pd.DataFrame(rows), [FID]), "baseline", FID)["sd_training"] == 0.0
+
+
+def test_while_a_seed_runs_its_row_claims_nothing() -> None:
+    trials = digits_study(seeds=4)
+    running = (trials["variant"] == "convnext") & (trials["seed"] == 3)
+    trials.loc[running, ["status", "fid_digits"]] = ["RUNNING", math.nan]
+    summary = summarise(trials, [FID])
+    assert _of(summary, "convnext", FID)["verdict"] == "no claim yet: 3 of 4 seeds"
+    assert not math.isnan(_of(summary, "cosine", FID)["p"])
 
 
 def test_a_probe_is_a_row_only_where_it_did_not_finish(probed: pd.DataFrame) -> None:
@@ -120,7 +141,7 @@ def test_a_probe_is_not_tested_and_does_not_count_in_the_correction(probed: pd.D
     probe, cosine = _of(summary, "block10-t150", MIOU), _of(summary, "cosine", MIOU)
     assert (probe["n"], probe["failed"], probe["mean"], probe["verdict"]) == (1, 1, 0.5, "")
     assert math.isnan(probe["p"])
-    assert cosine["p_holm"] == cosine["p"] == 0.5
+    assert (cosine["pairs"], cosine["verdict"]) == (2, "two seeds: no claim")
 
 
 def test_miou_is_present_for_the_heat_map_where_the_baseline_failed(probed: pd.DataFrame) -> None:

@@ -12,6 +12,7 @@ from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
 from orchestrator.tracking.records import BEGIN, END, note
 from orchestrator.tracking.writer import NOTE, MLflowWriter
+from results.alpha_spending import TAG, Looks, from_text
 from results.trials import load_trials
 from search_spaces.spaces import ABLATIONS
 from trainables.stages import whole_code
@@ -231,6 +232,22 @@ def test_a_variant_keeps_its_place_and_words_of_today(uri, tiny):
     recorded(uri, tiny, "places", "cosine", [0])
     (run,) = [run for run in runs(uri, "places") if run.data.tags["variant"] == "mine"]
     assert (run.data.tags["position"], run.data.tags["delta"]) == ("1", "diffusion.beta_schedule=cosine")
+
+
+def test_the_seeds_that_are_asked_for_are_noted_before_the_first_trial(uri, tiny):
+    def looks(name):
+        return from_text(load_trials(uri, name).attrs[TAG])
+
+    recorded(uri, tiny, "planned", "cosine", [0, 1, 2])
+    planned = Looks((frozenset({0, 1, 2}),), planned=True)
+    assert looks("planned") == planned
+    recorded(uri, tiny, "planned", "cosine", [0, 1])
+    assert looks("planned") == planned
+    recorded(uri, tiny, "planned", "cosine", [5])
+    assert looks("planned") == Looks((*planned.seeds, frozenset({0, 1, 2, 5})), planned=True)
+    for seeds in ([0], [1], [2]):
+        recorded(uri, tiny, "one-by-one", "cosine", seeds)
+    assert looks("one-by-one") == planned  # of two seeds nothing could be claimed
 
 
 @pytest.mark.parametrize("name", ["Default", "made-elsewhere"])
