@@ -44,6 +44,7 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     the driver tagged `superseded` are left out, then the one that started last counts: two runs of a seed are not
     two seeds. `attrs["gpu_hour_price"]` is what an hour of a GPU costs, 0 where the study does not say;
     `attrs["higher_is_better"]` has the metrics of the person's own by name, and each one's good direction;
+    `attrs["design"]` has the name and the components of the study's design, {} where no variants run together;
     `attrs["objective"]` is the metric that a search maximises, "" where the study is none.
 
     Args:
@@ -72,6 +73,7 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     trials = trials.reindex(columns=[*TRIAL_COLUMNS, *metrics, *published, *settings])
     trials = trials.sort_values(["position", "seed"], kind="stable", ignore_index=True)
     trials.attrs["higher_is_better"] = json.loads(experiment.tags.get("higher_is_better", "{}"))
+    trials.attrs["design"] = json.loads(experiment.tags.get("design", "{}"))
     trials.attrs["objective"] = experiment.tags.get("objective", "")
     trials.attrs["gpu_hour_price"] = float(experiment.tags.get("gpu_hour_price", 0.0))
     return trials

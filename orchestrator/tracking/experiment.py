@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ def opened(client: MlflowClient, study: Study, uri: str, artifacts: Path | None)
     if own := study.baseline.fid.own:
         directions = {name: bool(getattr(load(part), "higher_is_better", False)) for name, part in own.items()}
         client.set_experiment_tag(found.experiment_id, "higher_is_better", json.dumps(directions))
+    if study.design:
+        client.set_experiment_tag(found.experiment_id, "design", json.dumps(asdict(study.design)))
     if study.objective:
         client.set_experiment_tag(found.experiment_id, "objective", study.objective)
     return str(found.experiment_id)
