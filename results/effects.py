@@ -79,7 +79,8 @@ def _of_design(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Cell]]:
     components = frozenset(design.get("components", ()))
     if design.get("name") not in (FACTORIAL, FRACTION):
         components = components.union(*together)
-    of_design = [bool(together) and cell <= components for cell in cells]
+    crossed = design.get("name") in (FACTORIAL, FRACTION) or bool(together)
+    of_design = np.array([crossed and cell <= components for cell in cells], dtype=bool)
     return own[of_design], [cell for cell, has in zip(cells, of_design, strict=True) if has]
 
 
@@ -88,8 +89,9 @@ def _of_metric(own: pd.DataFrame, cells: Sequence[Cell], metric: Metric) -> Iter
     measured = (own["status"] == FINISHED).to_numpy() & np.isfinite(values)
     if not measured.any():
         return
-    planned = dict(zip(cells, own["variant"], strict=True))
-    columns, effects = _model(own.attrs.get("design") or {}, planned)
+    about_design = own.attrs.get("design") or {}
+    planned = _combinations(about_design) | dict(zip(cells, own["variant"], strict=True))
+    columns, effects = _model(about_design, planned)
     design = pd.DataFrame([columns[cell] for cell in cells])[measured]
     blocks = pd.get_dummies(own.loc[measured, "seed"], dtype=np.float64)
     found = {cell for cell, has in zip(cells, measured, strict=True) if has}
@@ -101,6 +103,15 @@ def _of_metric(own: pd.DataFrame, cells: Sequence[Cell], metric: Metric) -> Iter
     for effect, fit in zip(effects, fits, strict=True):
         said = {"effect": effect.name, "kind": effect.kind, "aliases": " ".join(effect.aliases)}
         yield about | said | fit | {"verdict": _verdict(effect, fit, metric), "missing": missing}
+
+
+def _combinations(design: Mapping[str, Any]) -> dict[Cell, str]:
+    """All cells of a factorial or a fraction, those too of which no trial has begun; no other design's."""
+    if design.get("name") not in (FACTORIAL, FRACTION):
+        return {}
+    step, components = 2 if design["name"] == FRACTION else 1, design["components"]
+    on = range(0, len(components) + 1, step)
+    return {frozenset(cell): JOINT.join(cell) or BASELINE for n in on for cell in combinations(components, n)}
 
 
 def _model(design: Mapping[str, Any], planned: Planned) -> tuple[dict[Cell, dict[str, float]], list[_Effect]]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from results.effects import FACTORIAL, FRACTION, INTERACTION, MAIN, REMOVAL, effects_table
 from results.footnotes import sentence
-from results.formatting import NOTHING, joined, number
+from results.formatting import NOTHING, joined, number, one_line
 from results.metrics import MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric, own_metrics
 
 TITLE = "Effects of the components"
@@ -59,8 +59,14 @@ def markdown_effects(effects: pd.DataFrame) -> str:
     if effects.empty:
         return ""
     lines = [f"| {' | '.join(HEADERS)} |", "| :-- | :-- | --: | --: | :-- |"]
-    lines += [f"| {' | '.join(row)} |" for metric in shown_metrics(effects) for row in _rows(effects, metric)]
-    return "\n\n".join([f"**{TITLE}**", "\n".join(lines), "\n".join(map(sentence, notes(effects)))]) + "\n"
+    rows = [row for metric in shown_metrics(effects) for row in _rows(effects, metric)]
+    lines += [f"| {' | '.join(map(_escaped, row))} |" for row in rows]
+    below = [_escaped(sentence(note)) for note in notes(effects)]
+    return "\n\n".join([f"**{TITLE}**", "\n".join(lines), "\n".join(below)]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text, quote=False).replace("|", "\\|")
 
 
 def effects_section(trials: pd.DataFrame) -> str:
@@ -95,7 +101,7 @@ def _rows(effects: pd.DataFrame, metric: Metric) -> Iterator[tuple[str, ...]]:
         interval = "" if math.isnan(row["p"]) else f"[{low}, {high}]"
         yield (
             f"{metric.name} {metric.arrow}",
-            joined(row["effect"], row["aliases"], by=" "),
+            one_line(joined(row["effect"], row["aliases"], by=" ")),
             joined(estimate, interval, by=" "),
             _p(row["p"]),
             row["verdict"],
@@ -137,4 +143,4 @@ def _counts(effects: pd.DataFrame) -> Iterator[str]:
         of = f"{row['n']} of {row['trials']} trials" if row["n"] < row["trials"] else f"{row['n']} trials"
         seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
         lacks = f"; no figure of {row['missing']}" if row["missing"] else ""
-        yield f"{metric.name}: {of}, {seeds}, {row['df']} degrees of freedom of the residual{lacks}"
+        yield f"{metric.name}: {of}, {seeds}, {row['df']} degrees of freedom of the residual{one_line(lacks)}"

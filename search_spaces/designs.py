@@ -10,7 +10,7 @@ ONE_AT_A_TIME, LEAVE_ONE_OUT, FACTORIAL, FRACTION = "one-at-a-time", "leave-one-
 DESIGNS = (ONE_AT_A_TIME, LEAVE_ONE_OUT, FACTORIAL, FRACTION)
 CROSSED = (FACTORIAL, FRACTION)
 JOINT, TIMES = "+", " × "  # between the components of a cell, and of an interaction
-FEWEST = {ONE_AT_A_TIME: 1, LEAVE_ONE_OUT: 2, FACTORIAL: 2, FRACTION: 3}  # components; half of 2^2 tells none apart
+FEWEST = {ONE_AT_A_TIME: 0, LEAVE_ONE_OUT: 2, FACTORIAL: 2, FRACTION: 3}  # components; half of 2^2 tells none apart
 MOST_CELLS = 64
 
 Cell = tuple[str, ...]  # the components that are on

@@ -110,7 +110,7 @@ class StudyFile(BaseModel):
         default="one-at-a-time", description="which of the variants run together"
     )
     components: list[str] | None = Field(
-        default=None, min_length=1, description="the variants that the design combines; left out: all that would run"
+        default=None, description="the variants that the design combines; left out: all that would run"
     )
     pairs: list[str] | None = Field(default=None, description="further cells of two variants, adagn+cosine")
     seeds: list[Number] = Field(

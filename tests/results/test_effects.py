@@ -177,6 +177,15 @@ def test_a_cell_without_any_figure_is_named_and_what_hangs_on_it_is_not_estimabl
     assert table["estimate"].to_numpy() == pytest.approx(truth(table, PLANTED).to_numpy(), abs=1e-6)
 
 
+def test_a_cell_that_has_not_begun_is_missing_too():
+    trials = crossed(3, PLANTED, ("adagn", "cosine"))
+    table = of_fid(trials[trials["variant"] != "adagn+cosine"])
+    assert (table["missing"] == "adagn+cosine").all()
+    assert (table["verdict"] == "not estimable").all()
+    half = crossed(2, {}, design="fraction")
+    assert (of_fid(half[half["variant"] != "adagn+cosine"])["missing"] == "adagn+cosine").all()
+
+
 def test_effects_that_are_left_are_corrected_for_their_own_number():
     trials = crossed(3, {}, THREE, "leave-one-out")
     lost = trials["variant"] == "adagn+convnext"

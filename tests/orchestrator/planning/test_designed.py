@@ -169,7 +169,10 @@ def test_a_file_says_its_design(tiny):
     ("content", "said"),
     [
         ({"design": "half"}, "design: input should be 'one-at-a-time', 'leave-one-out', 'factorial' or 'fraction'"),
-        ({"components": []}, "components: list should have at least 1 item"),
+        (
+            {"design": "factorial", "components": []},
+            "components: the design factorial needs at least 2, but got 0",
+        ),
         (
             {"variants": {"adagn+cosin": {"unet.norm": "adagn"}}},
             "variants: 'adagn+cosin': unknown variant 'cosin' in a cell's name",

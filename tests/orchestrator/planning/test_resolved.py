@@ -33,6 +33,7 @@ ODD = [("1e5", {"training.learning_rate": "1e-4"}), ("off", {"segmentation.block
         Request(ABLATIONS, design="leave-one-out", components=["adagn", "convnext", "cosine"], match="parameters"),
         Request(ABLATIONS, design="factorial", components=["adagn", "convnext"], match="flops"),
         Request(ABLATIONS, suite="objective", chosen=["l1"], pairs=["huber+v"]),
+        Request(ABLATIONS, chosen=["baseline"], pairs=["adagn+cosine"]),
         Request(SEGMENTATION, chosen=["by_image"], heat_map=None),
         Request(SEGMENTATION, settings={"diffusion.timesteps": 300}, heat_map=[10, 20]),
         Request(SEGMENTATION, heat_map=(), seeds=[2]),
