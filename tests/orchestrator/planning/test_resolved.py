@@ -50,6 +50,7 @@ ODD = [("1e5", {"training.learning_rate": "1e-4"}), ("off", {"segmentation.block
         "leave-one-out",
         "matched-factorial",
         "pairs",
+        "pair-alone",
         "usual-map",
         "map",
         "no-map",
