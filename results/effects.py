@@ -31,6 +31,7 @@ Planned = Mapping[Cell, str]  # the cells that there are, with their variants' n
 CONFIDENCE = 0.95
 JOINT, TIMES = "+", " × "
 FACTORIAL, FRACTION, LEAVE_ONE_OUT = "factorial", "fraction", "leave-one-out"
+CROSSED = (FACTORIAL, FRACTION)
 MAIN, INTERACTION, REMOVAL = "main effect", "interaction", "in the full combination"
 EFFECT_COLUMNS = (
     *("metric", "effect", "kind", "aliases", "estimate", "ci_low", "ci_high", "p", "verdict"),
@@ -77,9 +78,9 @@ def _of_design(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Cell]]:
     cells = [frozenset() if name == BASELINE else frozenset(str(name).split(JOINT)) for name in own["variant"]]
     design, together = trials.attrs.get("design") or {}, [cell for cell in cells if len(cell) > 1]
     components = frozenset(design.get("components", ()))
-    if design.get("name") not in (FACTORIAL, FRACTION):
+    if design.get("name") not in CROSSED:
         components = components.union(*together)
-    crossed = design.get("name") in (FACTORIAL, FRACTION) or bool(together)
+    crossed = bool(_combinations(design) or together)
     of_design = np.array([crossed and cell <= components for cell in cells], dtype=bool)
     return own[of_design], [cell for cell, has in zip(cells, of_design, strict=True) if has]
 
@@ -92,6 +93,8 @@ def _of_metric(own: pd.DataFrame, cells: Sequence[Cell], metric: Metric) -> Iter
     about_design = own.attrs.get("design") or {}
     planned = _combinations(about_design) | dict(zip(cells, own["variant"], strict=True))
     columns, effects = _model(about_design, planned)
+    if not effects:
+        return
     design = pd.DataFrame([columns[cell] for cell in cells])[measured]
     blocks = pd.get_dummies(own.loc[measured, "seed"], dtype=np.float64)
     found = {cell for cell, has in zip(cells, measured, strict=True) if has}
@@ -106,17 +109,17 @@ def _of_metric(own: pd.DataFrame, cells: Sequence[Cell], metric: Metric) -> Iter
 
 
 def _combinations(design: Mapping[str, Any]) -> dict[Cell, str]:
-    """All cells of a factorial or a fraction, those too of which no trial has begun; no other design's."""
-    if design.get("name") not in (FACTORIAL, FRACTION):
-        return {}
-    step, components = 2 if design["name"] == FRACTION else 1, design["components"]
-    on = range(0, len(components) + 1, step)
-    return {frozenset(cell): JOINT.join(cell) or BASELINE for n in on for cell in combinations(components, n)}
+    """All cells of a named design, those too of which no trial has begun."""
+    components = design.get("components", ())
+    k = len(components)
+    on = {FACTORIAL: range(k + 1), FRACTION: range(0, k + 1, 2), LEAVE_ONE_OUT: (0, k - 1, k)}
+    sizes = on.get(design.get("name", ""), ())
+    return {frozenset(cell): JOINT.join(cell) or BASELINE for n in sizes for cell in combinations(components, n)}
 
 
 def _model(design: Mapping[str, Any], planned: Planned) -> tuple[dict[Cell, dict[str, float]], list[_Effect]]:
     """The model's columns in each cell, and the effects that are asked of it."""
-    if design.get("name") in (FACTORIAL, FRACTION):
+    if design.get("name") in CROSSED:
         return _crossed(design["components"], planned)
     columns = {cell: {other: float(other == name) for other in planned.values()} for cell, name in planned.items()}
     removals = [*_removals(design["components"], planned)] if design.get("name") == LEAVE_ONE_OUT else []
@@ -147,8 +150,7 @@ def _crossed(components: Sequence[str], planned: Planned) -> tuple[dict[Cell, di
 def _removals(components: Sequence[str], planned: Planned) -> Iterator[_Effect]:
     full = frozenset(components)
     for name in components:
-        if full in planned and full - {name} in planned:
-            yield _Effect(name, REMOVAL, {planned[full]: 1.0, planned[full - {name}]: -1.0})
+        yield _Effect(name, REMOVAL, {planned[full]: 1.0, planned[full - {name}]: -1.0})
 
 
 def _pairs(planned: Planned) -> Iterator[_Effect]:

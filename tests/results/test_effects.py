@@ -182,6 +182,10 @@ def test_a_cell_that_has_not_begun_is_missing_too():
     table = of_fid(trials[trials["variant"] != "adagn+cosine"])
     assert (table["missing"] == "adagn+cosine").all()
     assert (table["verdict"] == "not estimable").all()
+    without = crossed(2, {}, THREE, "leave-one-out")
+    table = of_fid(without[without["variant"] != "adagn+convnext+cosine"])
+    assert (table["missing"] == "adagn+convnext+cosine").all()
+    assert table["verdict"].to_dict() == dict.fromkeys(THREE, "not estimable")
     half = crossed(2, {}, design="fraction")
     assert (of_fid(half[half["variant"] != "adagn+cosine"])["missing"] == "adagn+cosine").all()
 
@@ -219,6 +223,12 @@ def test_two_that_ran_alone_and_together_have_their_interaction():
     assert (table["df"] == 8).all()  # all five cells tell of the noise
     trials.attrs["design"] = {}
     assert of_fid(trials)["estimate"].to_dict() == pytest.approx({"adagn × cosine": 2.5}, abs=1e-6)
+
+
+def test_a_pair_without_its_two_has_no_interaction():
+    alone = crossed(2, {}, THREE, "one-at-a-time")
+    beside = with_trials(alone[alone["variant"] != "adagn"], *(trial("adagn+cosine", s, 9, fid=1.0) for s in (0, 1)))
+    assert effects_table(named(beside, "one-at-a-time", THREE)).empty
 
 
 def test_a_study_without_cells_of_several_has_no_effects():
