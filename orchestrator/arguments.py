@@ -17,6 +17,7 @@ from orchestrator.planning.names import BASELINE, check_study_name
 from orchestrator.planning.settings import Request, parse_settings, parse_variant, read_variants
 from orchestrator.planning.study_file import asked
 from orchestrator.storage.locations import Locations, default_store, default_uri, opened_store
+from search_spaces.designs import DESIGNS
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
 from trainables.inputs import Inputs
@@ -32,6 +33,7 @@ EXAMPLES = {
         "ablations my_study.yaml",
         "ablations --preset own --data-root photos",
         "ablations --variants adagn --variant 'wide: unet.base_channels=32'",
+        "ablations --design factorial --components adagn cosine --seeds 0 1 2",
     ),
     "segmentation": ("segmentation my_study.yaml --seeds 0 1 2", "segmentation --preset own --data-root photos"),
     "check": ("check my_study.yaml", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
@@ -67,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
         description = f"{what[0].upper()}{what[1:]}."
         added = commands.add_parser(name, examples_of=name, usage=usage, help=what, description=description)
         added.set_defaults(command=name, checkpoint=None, heat_map=(), study=None, suite=None, match=None, **defaults)
+        added.set_defaults(design=None, components=None, pairs=None)
         return added
 
     _add_study(command(ABLATIONS.name, "run the variants, and show what each one changes"), ABLATIONS)
@@ -109,6 +112,13 @@ def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
             help="scale each variant's widths until its network has as many parameters, or operations a forward, as "
             "the baseline's",
         )  # fmt: skip
+    add(
+        "--design", choices=list(DESIGNS),
+        help="which variants run together (default: one-at-a-time; factorial: every combination; fraction: half of "
+        "them; leave-one-out: all together, and without each)",
+    )  # fmt: skip
+    add("--components", nargs="+", metavar="NAME", help="the variants that the design combines (default: all that run)")
+    add("--pairs", nargs="+", metavar="NAME+NAME", help="run two variants together too, such as adagn+cosine")
     add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
     add("--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE, ...'", help="add a variant")
     add("--variants-file", type=Path, metavar="FILE", help="add variants from a YAML file")
@@ -240,6 +250,9 @@ def request(args: argparse.Namespace, space: Space, seeds: Sequence[int] | None)
         "preset": args.preset,
         "suite": args.suite,
         "match": args.match,
+        "design": args.design,
+        "components": args.components,
+        "pairs": args.pairs,
         "seeds": seeds,
         "settings": settings or None,
         "chosen": args.variants,

@@ -66,6 +66,12 @@ class Ablation:
         """A row a variant and metric, as in table.csv: n, mean, sd, difference with its interval, p, verdict."""
         return _summary(self.trials())
 
+    def effects(self) -> pd.DataFrame:
+        """A row a metric and effect, as in effects.csv: what each component does, and what they do together."""
+        from results.effects import effects_table
+
+        return effects_table(self.trials())
+
     @property
     def failures(self) -> dict[str, str]:
         """What each trial that did not finish says, by its name."""
@@ -105,6 +111,9 @@ def ablate(
     settings: Overrides | None = None,
     suite: str | None = None,
     match: str | None = None,
+    design: str | None = None,
+    components: Iterable[str] | None = None,
+    pairs: Iterable[str] | None = None,
     name: str | None = None,
     storage: str | PathLike[str] = "runs",
     tracking_uri: str | None = None,
@@ -129,6 +138,7 @@ def ablate(
             These run beside the baseline and the controls; left out: all of the preset, the suite or the file.
         seeds: one training of each variant a seed; left out: 0, or those of the file.
         settings: changes of the baseline, and with it of every variant.
+        design: which variants run together, as `--design`; `components` and `pairs` as the options of these names.
         name: of the study; left out: made from the preset and the settings.
         storage: and what follows, as the command's options of the same names.
 
@@ -141,6 +151,7 @@ def ablate(
         set_environment()
         path, file = _said(baseline, variants, settings)
         words: dict[str, Any] = {"suite": suite, "match": match, "name": name, "chosen": _chosen(variants)}
+        words |= {"design": design, "components": _listed(components), "pairs": _listed(pairs)}
         words["seeds"] = None if seeds is None else list(seeds)
         checked({key: word for key, word in words.items() if word is not None}, "ablate", ABLATIONS)
         args = arguments.parser().parse_args([ABLATIONS.name])  # for the defaults
@@ -199,6 +210,11 @@ def _named(whose: str, settings: Overrides, files: dict[str, str]) -> dict[str, 
         return as_settings(settings, files)
     except PartError as error:
         raise UsageError(f"{whose}{error}") from None
+
+
+def _listed(names: Iterable[str] | None) -> object:
+    """One text is no list of names: what checks the words says so."""
+    return names if names is None or isinstance(names, str) else list(names)
 
 
 def _chosen(variants: Variants | None) -> list[str] | None:

@@ -13,6 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from results.breakdowns import iou_by_class, miou_by_block_and_timestep
+from results.effects import effects_table
+from results.effects_shown import markdown_effects
+from results.formatting import joined
 from results.html import Pictures, html_page
 from results.latex import latex_table
 from results.markdown import markdown_table
@@ -30,7 +33,7 @@ def write(
     """The paths of what is written, each file replaced as a whole.
 
     These are `table.csv`, `table.md`, `table.tex` and `report.html`, and where trials have what they show
-    `iou_by_class.csv` and `heat_map.csv`.
+    `iou_by_class.csv` and `heat_map.csv`, and of a design `effects.csv`.
 
     Args:
         summary: as `summary.summarise` gives it; table.csv is all of it, the others show the main metrics.
@@ -42,9 +45,11 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     breakdowns = {"iou_by_class.csv": iou_by_class(trials), "heat_map.csv": miou_by_block_and_timestep(trials)}
+    effects = effects_table(trials)
+    breakdowns |= {"effects.csv": effects.set_index(["metric", "effect"])}
     texts = {
         "table.csv": summary.to_csv(index=False, lineterminator="\n"),
-        "table.md": markdown_table(summary, trials),
+        "table.md": joined(markdown_table(summary, trials), markdown_effects(effects), by="\n"),
         "table.tex": latex_table(summary, trials),
         "report.html": html_page(study or folder.resolve().name, summary, trials, pictures or {}, overview),
         **{name: frame.to_csv(lineterminator="\n") for name, frame in breakdowns.items() if not frame.empty},

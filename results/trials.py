@@ -48,7 +48,8 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     two seeds. `attrs["gpu_hour_price"]` is what an hour of a GPU costs, 0 where the study does not say;
     `attrs["higher_is_better"]` has the metrics of the person's own by name, and each one's good direction;
     `attrs["objective"]` is the metric that a search maximises, "" where the study is none; `attrs["looks"]` tells of
-    the looks at the study's table, as `alpha_spending.from_text` reads it.
+    the looks at the study's table, as `alpha_spending.from_text` reads it; `attrs["design"]` has the name and the
+    components of the study's design, {} where no variants run together.
 
     Args:
         tracking_uri: MLflow's store or server, e.g. `sqlite:////absolute/path.db`.
@@ -77,6 +78,7 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
     trials = trials.sort_values(["position", "seed"], kind="stable", ignore_index=True)
     trials.attrs["higher_is_better"] = json.loads(experiment.tags.get("higher_is_better", "{}"))
     trials.attrs[TAG] = experiment.tags.get(TAG, "")
+    trials.attrs["design"] = json.loads(experiment.tags.get("design", "{}"))
     trials.attrs["objective"] = experiment.tags.get("objective", "")
     trials.attrs["gpu_hour_price"] = float(experiment.tags.get("gpu_hour_price", 0.0))
     return trials

@@ -38,7 +38,7 @@ FLOORS = {
         {"own_modules"},
         {"own_places", "syntax"},
     ],
-    "search_spaces": [{"spaces"}, {"presets", "segmentation", "ablations", "tuning"}],
+    "search_spaces": [{"spaces"}, {"presets", "segmentation", "ablations", "tuning", "designs"}],
 }
 PACKAGES = (*FLOORS, "results")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import UsageError
+from orchestrator.planning.designed import deltas_of, design_of, without_use
 from orchestrator.planning.fit import check_distinct
-from orchestrator.planning.names import BASELINE, check_variant_name
+from orchestrator.planning.names import BASELINE, check_variant_name, is_cell
 from orchestrator.planning.settings import Request
+from search_spaces.designs import Design
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
 from trainables.config import Config, ConfigError, Overrides, apply, references
 from trainables.data import About
@@ -51,6 +53,8 @@ class Draft:
     left_out: tuple[str, ...]  # of the variants that nobody asked for by name, those that cannot be, and why
     asked: frozenset[str]
     heat_map: tuple[int, ...]  # the timesteps of its cells
+    design: Design | None  # of the variants that run together; None where none do
+    components: Mapping[str, Overrides]  # what its components change, whether they run alone or not
 
 
 def draft(request: Request) -> Draft:
@@ -63,8 +67,37 @@ def draft(request: Request) -> Draft:
     base = baseline(request)
     variants = _with_new({**_variants(request), **request.own}, request.new)
     asked = {*(request.chosen or request.own), *(name for name, _ in request.new), BASELINE}
+    usual = [n for n in _known(request, variants) if request.components is None or n in asked]
+    configs, left_out = _possible(request, base, variants, usual, asked)
+    design, components = None, dict[str, Overrides]()
+    if request.crosses:
+        design = design_of(request, variants, list(configs))
+        components = {name: variants[name] for name in design.components}
+        variants = {BASELINE: variants[BASELINE], **deltas_of(request, design, variants, list(configs))}
+        asked = set(variants)
+        configs, _ = _possible(request, base, variants, list(variants), asked)
+    left_out += without_use(request, configs)
+    possible = request.space.controls(base)
+    controls = {n: d for n, d in possible.items() if set(d.get("stages", base.stages)) <= set(base.stages)}
+    heat_map = _heat_map(request, base)
+    cells = probes(base, heat_map)
+    deltas = {n: variants[n] for n in configs} | controls | cells
+    kinds = dict.fromkeys(configs, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
+    configs |= {n: _varied(n, base, delta) for n, delta in (controls | cells).items()}
+    left = tuple(left_out)
+    return Draft(base, kinds, deltas, configs, left, frozenset(asked), tuple(heat_map), design, components)
+
+
+def _possible(
+    request: Request, base: Config, variants: Mapping[str, Overrides], names: Iterable[str], asked: Collection[str]
+) -> tuple[dict[str, Config], list[str]]:
+    """The configs of those names that can be, the baseline's first, and why others cannot.
+
+    Raises:
+        UsageError: one that is asked for cannot be.
+    """
     configs, left_out = {BASELINE: _varied(BASELINE, base, variants[BASELINE])}, list[str]()
-    for name in _known(request, variants):
+    for name in names:
         if name == BASELINE:
             continue
         try:
@@ -78,14 +111,7 @@ def draft(request: Request) -> Draft:
             left_out.append(str(error))
         else:
             configs[name] = config
-    possible = request.space.controls(base)
-    controls = {n: d for n, d in possible.items() if set(d.get("stages", base.stages)) <= set(base.stages)}
-    heat_map = _heat_map(request, base)
-    cells = probes(base, heat_map)
-    deltas = {n: variants[n] for n in configs} | controls | cells
-    kinds = dict.fromkeys(configs, "variant") | dict.fromkeys(controls, "control") | dict.fromkeys(cells, "probe")
-    configs |= {n: _varied(n, base, delta) for n, delta in (controls | cells).items()}
-    return Draft(base, kinds, deltas, configs, tuple(left_out), frozenset(asked), tuple(heat_map))
+    return configs, left_out
 
 
 def _heat_map(request: Request, base: Config) -> list[int]:
@@ -133,13 +159,14 @@ def _preset(request: Request) -> Config:
 
 def _known(request: Request, variants: Mapping[str, Overrides]) -> list[str]:
     if not request.chosen:
-        return list(variants)
+        return [name for name in variants if not is_cell(name)]
     for name in request.chosen:
         if name not in variants:
             where = request.told("chosen", "--variants")
             raise UsageError(f"{where}: unknown variant {name!r}; allowed: {', '.join(variants)}")
     # A variant that the command line spells out is meant to run, whatever --variants leaves out.
-    return list(dict.fromkeys([*request.chosen, *(name for name, _ in request.new)]))
+    names = dict.fromkeys([*request.chosen, *(name for name, _ in request.new)])
+    return [name for name in names if not is_cell(name)]
 
 
 def _varied(name: str, baseline: Config, delta: Overrides) -> Config:

@@ -26,6 +26,10 @@ def show_plan(study: Study, store: Store, resources: Resources) -> None:
     speed = _speed(study.trials, store, resources)
     out = console()
     out.print(f"study {study.name} (preset {study.preset}), {len(study.trials)} trials")
+    for line in study.design.told if study.design else ():
+        out.print(line, soft_wrap=True, markup=False, highlight=False)
+    done = sum(not _missing(trial, store) for trial in study.trials)
+    out.print(f"in the store: all stages of {done} of {len(study.trials)} trials", soft_wrap=True)
     for why in study.left_out:
         out.print(f"left out: {why}", soft_wrap=True)
     for remark in study.remarks:
@@ -100,9 +104,10 @@ def _show_time(flops: float, longest: float, trials: int, speed: Speed, resource
     names = gpus() if resources.gpus else []
     at_once = _at_once(resources, trials)
     busy_s = max(flops / at_once, longest) / speed.flops
+    gpu_hours = f", {flops / speed.flops * resources.gpus / 3600:.2g} GPU-hours" if names else ""
     where = f"{names[0]}, {resources.gpus:g} a trial" if names else f"CPU, {resources.cpus} of {cpus()} cores a trial"
     console().print(
-        f"about {duration(busy_s)} in all, {at_once} at once on {where}; "
+        f"about {duration(busy_s)} in all{gpu_hours}, {at_once} at once on {where}; "
         f"{speed.flops / 1e9:.0f} GFLOP/s a trial ({speed.source})"
     )
 

@@ -7,11 +7,17 @@ from collections.abc import Iterable
 
 from orchestrator.errors import UsageError
 from search_spaces.ablations import CONTROLS
+from search_spaces.designs import JOINT
 
 BASELINE = "baseline"
 PROBE = re.compile(r"block\d+-t\d+")  # a cell of the heat map
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 NAME_RULE = "at most 80 letters, digits, '_', '-' and '.', a letter or digit first"
+
+
+def is_cell(name: str) -> bool:
+    """Whether the name is of a cell, several variants together: no variant of a person's own may be called so."""
+    return JOINT in name
 
 
 def check_study_name(name: str) -> None:

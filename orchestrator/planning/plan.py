@@ -15,6 +15,7 @@ from orchestrator.planning.resolved import resolved, written
 from orchestrator.planning.settings import Request, described
 from orchestrator.planning.study_file import StudyFile
 from results.size import unlike
+from search_spaces.designs import ONE_AT_A_TIME, Design
 from trainables.canonical import identified
 from trainables.config import Config, Overrides, apply, references
 from trainables.data import About, DataError, Survey, about
@@ -83,6 +84,7 @@ class Study:
     generation: int = 0  # times that it was begun anew
     keys: Callable[[Config], dict[str, str]] | None = None  # of a config's stages; None: those of today's code
     file: StudyFile | None = None  # it as a file; a search has none
+    design: Design | None = None  # of the variants that run together; None where none do
 
     @property
     def remarks(self) -> list[str]:
@@ -192,14 +194,18 @@ def build(request: Request, facts: About | None = None) -> Study:
     ]
     if base == request.space.presets[request.preset]() and request.suite is None:  # else they would not compare
         trials = [replace(t, published=_published(request, base, t.variant, configs[t.variant])) for t in trials]
-    # What differs by --set is another study, and so is a suite or a match: their figures must not meet in one table.
+    # What differs by --set is another study, and so is a suite, a match or a design: their figures must not meet in one
+    # table.
     identity = hashed([identified(apply(base, {"seed": 0})), facts.fingerprint])[:6]
     prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
     between = [request.suite or "", f"match-{request.match}" if request.match else ""]
+    between += [request.design] if request.design != ONE_AT_A_TIME else []
     name = request.name or "-".join(filter(None, [prefix, *between, identity]))
-    written_out = {n: deltas[n] for n in names if kinds[n] == "variant" and n != BASELINE}
-    file = resolved(request, name, base, written_out, drafted.heat_map)
-    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out), file=file)
+    run = {n: deltas[n] for n in names if kinds[n] == "variant" and n != BASELINE}
+    components = list(drafted.components) if drafted.design else None
+    file = resolved(request, name, base, {**drafted.components, **run}, drafted.heat_map, components)
+    left, design = tuple(left_out), drafted.design
+    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, left, file=file, design=design)
 
 
 def search(request: Request, facts: About | None = None, *, objective: str) -> Study:

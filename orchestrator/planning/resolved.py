@@ -16,12 +16,18 @@ from trainables.config import Config, Overrides, flatten
 
 
 def resolved(
-    request: Request, name: str, baseline: Config, deltas: Mapping[str, Overrides], heat_map: tuple[int, ...]
+    request: Request,
+    name: str,
+    baseline: Config,
+    deltas: Mapping[str, Overrides],
+    heat_map: tuple[int, ...],
+    components: Sequence[str] | None = None,
 ) -> StudyFile:
     """The study with every name and setting written out, so that no later default changes it.
 
     Args:
-        deltas: of the variants that run, the baseline's aside.
+        deltas: of the variants that run, the baseline's aside, and of those that its cells combine.
+        components: that its design combines; None where it has no cells.
     """
     settings = flatten(baseline)
     del settings["seed"]
@@ -32,6 +38,9 @@ def resolved(
         name=name,
         preset=request.preset,
         match=request.match,  # type: ignore[arg-type]
+        design=request.design,  # type: ignore[arg-type]
+        components=None if components is None else list(components),
+        pairs=list(request.pairs) or None,
         seeds=list(dict.fromkeys(request.seeds)),
         settings={setting: _plain(value) for setting, value in settings.items()},
         variants={variant: {s: _plain(v) for s, v in delta.items()} for variant, delta in deltas.items()},

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import UsageError
+from search_spaces.designs import ONE_AT_A_TIME
 from search_spaces.spaces import Space
 from trainables.config import Overrides
 from trainables.inputs import NOWHERE, Inputs
@@ -30,6 +31,9 @@ class Request:
         own: variants of the study file; they may have the names of the space's, in whose place they stand then.
         new: further variants of the person's own.
         chosen: the variants to run; None for all. The baseline is always in.
+        design: which of the variants run together, of `search_spaces.designs.DESIGNS`.
+        components: the variants that the design combines; None for those that would run one at a time.
+        pairs: further cells of two variants, `adagn+cosine`.
         name: of the study; None for one made from the preset, the suite and the settings.
         heat_map: timesteps at which each block is tried alone; () for no heat map, None for the usual ones.
         inputs: where this machine's data and checkpoint are.
@@ -47,12 +51,20 @@ class Request:
     own: Mapping[str, Overrides] = field(default_factory=dict)
     new: Sequence[tuple[str, Overrides]] = ()
     chosen: Sequence[str] | None = None
+    design: str = ONE_AT_A_TIME
+    components: Sequence[str] | None = None
+    pairs: Sequence[str] = ()
     name: str | None = None
     heat_map: Sequence[int] | None = ()
     inputs: Inputs = NOWHERE
     notes: tuple[str, ...] = ()
     file: Path | None = None
     of_file: frozenset[str] = frozenset()
+
+    @property
+    def crosses(self) -> bool:
+        """Whether some variants run together."""
+        return self.design != ONE_AT_A_TIME or self.components is not None or bool(self.pairs)
 
     def told(self, key: str, option: str) -> str:
         """Where the person said it: the key of the study file, or the option."""

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 
 from orchestrator.errors import UsageError
-from orchestrator.planning.names import BASELINE, NAME, NAME_RULE, check_variant_name
+from orchestrator.planning.names import BASELINE, NAME, NAME_RULE, check_variant_name, is_cell
 from orchestrator.planning.settings import Request, read_yaml
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, SPACES, Space
 from trainables.config import PARTS_WITH_ARGS, Config, Overrides
@@ -106,6 +106,13 @@ class StudyFile(BaseModel):
         default=None,
         description="of ablations: what the variants' widths are scaled to have as much of as the baseline",
     )
+    design: Literal["one-at-a-time", "leave-one-out", "factorial", "fraction"] = Field(
+        default="one-at-a-time", description="which of the variants run together"
+    )
+    components: list[str] | None = Field(
+        default=None, description="the variants that the design combines; left out: all that would run"
+    )
+    pairs: list[str] | None = Field(default=None, description="further cells of two variants, adagn+cosine")
     seeds: list[Number] = Field(
         default=list(Request.seeds), min_length=1, description="one training of each variant a seed"
     )
@@ -154,6 +161,9 @@ def asked(
         suite=laid.suite,
         match=laid.match,
         seeds=laid.seeds,
+        design=laid.design,
+        components=laid.components,
+        pairs=laid.pairs or (),
         settings={**file.settings, **laid.settings},
         own=own,
         new=new,
@@ -225,7 +235,8 @@ def checked(content: Any, path: str, space: Space) -> StudyFile:
         raise UsageError(f"{path}: heat_map: only segmentation has one")
     for name in file.variants:
         try:
-            check_variant_name(name, (BASELINE,))
+            if not is_cell(name):  # a cell's parts are known variants; which they are, the request tells
+                check_variant_name(name, (BASELINE,))
         except UsageError as error:
             raise UsageError(f"{path}: variants: {error}") from None
     return file

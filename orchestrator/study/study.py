@@ -102,6 +102,8 @@ def _claim(claims: Claims, study: str) -> Claim:
 def _run(study: Study, locations: Locations, session_config: SessionConfig, address: str, brief: bool) -> int:
     with open_log(locations.study(study.name)) as log:
         session = Session(study, locations, log)
+        for line in study.design.told if study.design else ():
+            session.board.line(line)
         for why in study.left_out:
             session.board.line(f"left out: {why}")
         for remark in study.remarks:
@@ -149,6 +151,9 @@ def show(
     from results import report
     from results.breakdowns import miou_by_block_and_timestep
     from results.console import console_table
+    from results.effects import effects_table
+    from results.effects_shown import console_effects, markdown_effects
+    from results.formatting import joined
     from results.markdown import markdown_table
     from results.summary import present_metrics, summarise
     from results.trials import load_trials
@@ -164,13 +169,16 @@ def show(
     trials.attrs["asked"] = sorted({trial.variant for trial in writer.study.trials}) if writer else []
     summary = summarise(trials, present_metrics(trials))
     shown = zip(trials["variant"], trials["seed"], strict=True)
-    overview = _overview(miou_by_block_and_timestep(trials), summary, folder)
+    effects = effects_table(trials)
+    overview = _overview(miou_by_block_and_timestep(trials), summary, effects, folder)
     written = report.write(summary, trials, folder, pictures_of(folder, shown), study=name, overview=overview)
     if writer:
-        writer.describe(markdown_table(summary, trials))
+        writer.describe(joined(markdown_table(summary, trials), markdown_effects(effects), by="\n"))
     out.print()
     if not brief:
         out.print(console_table(summary, trials, width=out.width))
+        if not effects.empty:
+            out.print("", console_effects(effects), sep="\n")
     page = next(path for path in written if path.suffix == ".html")
     out.print(f"report    {page}", soft_wrap=True)
     out.print(f"pictures  {folder / 'pictures'}", soft_wrap=True)
@@ -184,15 +192,19 @@ def show(
         out.print(f"          then {root}/{writer.page}", soft_wrap=True)
 
 
-def _overview(cells: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> dict[str, Path]:
+def _overview(cells: pd.DataFrame, summary: pd.DataFrame, effects: pd.DataFrame, folder: Path) -> dict[str, Path]:
     """The pictures of the whole study: caption -> file."""
-    if cells.empty:
+    if cells.empty and effects.empty:
         return {}
-    from results import plots
+    from results import effects_plot, plots
 
-    whole = summary.loc[(summary["variant"] == "baseline") & (summary["metric"] == "miou"), "mean"]
-    paths = save_pictures({"heat_map": plots.heat_map(cells, float(whole.iloc[0]))}, folder / "pictures")
-    return {"mIoU of each block and timestep alone": paths["heat_map"]}
+    drawn, captions = {}, {"heat_map": "mIoU of each block and timestep alone", "effects": "effects of the components"}
+    if not cells.empty:
+        whole = summary.loc[(summary["variant"] == "baseline") & (summary["metric"] == "miou"), "mean"]
+        drawn["heat_map"] = plots.heat_map(cells, float(whole.iloc[0]))
+    if not effects.empty:
+        drawn["effects"] = effects_plot.effects(effects)
+    return {captions[name]: path for name, path in save_pictures(drawn, folder / "pictures").items()}
 
 
 def open_command(tracking_uri: str) -> str:

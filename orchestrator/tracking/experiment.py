@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ def opened(client: MlflowClient, study: Study, uri: str, artifacts: Path | None)
     if own := study.baseline.fid.own:
         directions = {name: bool(getattr(load(part), "higher_is_better", False)) for name, part in own.items()}
         client.set_experiment_tag(found.experiment_id, "higher_is_better", json.dumps(directions))
+    if study.design:
+        client.set_experiment_tag(found.experiment_id, "design", json.dumps(asdict(study.design)))
     if study.objective:
         client.set_experiment_tag(found.experiment_id, "objective", study.objective)
     return str(found.experiment_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,3 +123,11 @@ def test_of_many_studies_twenty_are_named_and_the_rest_counted(studies: int, mor
     client = SimpleNamespace(get_experiment_by_name=lambda name: None, search_experiments=lambda: found)
     with pytest.raises(LookupError, match=f"^no study 'digit'; studies that exist: (s1, .*)?{more}$"):
         _experiment(client, "digit")
+
+
+def test_the_studys_design_is_read_and_a_study_without_one_has_none(store: Store, trials: pd.DataFrame) -> None:
+    study, design = store.study("crossed"), {"name": "factorial", "components": ["adagn", "cosine"], "pairs": []}
+    store.trial(study, "baseline", 0, {"fid": 1.0})
+    store.client.set_experiment_tag(study, "design", json.dumps(design))
+    assert load_trials(store.uri, "crossed").attrs["design"] == design
+    assert trials.attrs["design"] == {}

@@ -28,11 +28,33 @@ ODD = [("1e5", {"training.learning_rate": "1e-4"}), ("off", {"segmentation.block
         Request(ABLATIONS, preset="paper", own={"adagn": {"unet.norm": "adagn", "unet.norm_groups": 4}}),
         Request(ABLATIONS, match="parameters", seeds=[1]),
         Request(ABLATIONS, match="flops", suite="architecture", new=[("wide", {"unet.base_channels": 24})]),
+        Request(ABLATIONS, design="factorial", components=["cosine", "adagn"], seeds=[0, 1]),
+        Request(ABLATIONS, design="fraction", chosen=["adagn", "cosine"], new=[("wide", {"unet.base_channels": 24})]),
+        Request(ABLATIONS, design="leave-one-out", components=["adagn", "convnext", "cosine"], match="parameters"),
+        Request(ABLATIONS, design="factorial", components=["adagn", "convnext"], match="flops"),
+        Request(ABLATIONS, suite="objective", chosen=["l1"], pairs=["huber+v"]),
+        Request(ABLATIONS, chosen=["baseline"], pairs=["adagn+cosine"]),
         Request(SEGMENTATION, chosen=["by_image"], heat_map=None),
         Request(SEGMENTATION, settings={"diffusion.timesteps": 300}, heat_map=[10, 20]),
         Request(SEGMENTATION, heat_map=(), seeds=[2]),
     ],
-    ids=["quick", "odd", "void", "paper", "parameters", "flops", "usual-map", "map", "no-map"],
+    ids=[
+        "quick",
+        "odd",
+        "void",
+        "paper",
+        "parameters",
+        "flops",
+        "factorial",
+        "fraction",
+        "leave-one-out",
+        "matched-factorial",
+        "pairs",
+        "pair-alone",
+        "usual-map",
+        "map",
+        "no-map",
+    ],
 )
 def test_a_study_leaves_a_file_that_is_the_same_study(request_, tmp_path):
     study = plan.build(request_)
@@ -42,6 +64,7 @@ def test_a_study_leaves_a_file_that_is_the_same_study(request_, tmp_path):
     assert again.left_out == ()
     assert again.trials == study.trials
     assert (again.name, again.baseline, again.file) == (study.name, study.baseline, study.file)
+    assert again.design == study.design
     assert again.as_file == study.as_file
 
 
