@@ -265,7 +265,7 @@ def _trial(
 ) -> Trial:
     try:
         stages, flops = stage_keys(config, facts), stage_flops(config, facts)
-        cost = network_cost(config, facts)
+        cost, told = network_cost(config, facts), tuple(remarks(config, baseline, facts))
     except PartError as error:
         raise UsageError(f"{kind} {name}: {error}") from None
     size = unmatched(config, baseline, facts, match) if match and kind == "variant" else ()
@@ -281,6 +281,6 @@ def _trial(
         flops=flops,
         parameters=cost.parameters if has_network else None,
         forward_flops=cost.forward_flops if has_network else None,
-        remarks=(*remarks(config, baseline, facts), *size),
+        remarks=(*told, *size),
         own_files=own_files(references(config).values()),
     )
