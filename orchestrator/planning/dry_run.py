@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.cluster.cores import cpus
@@ -49,7 +49,7 @@ def show_search(study: Study, ranges: Mapping[str, str], trials: int, store: Sto
     out = console()
     out.print(f"search {study.name} (preset {study.preset}), {trials} points in all, for the best {study.objective}")
     _show_data(study)
-    table = Table("setting", "from")
+    table = Table(*(Column(heading, overflow="fold") for heading in ("setting", "from")))
     for setting, words in ranges.items():
         table.add_row(setting, words)
     out.print(table)
@@ -108,7 +108,7 @@ def _show_time(flops: float, longest: float, trials: int, speed: Speed, resource
 
 
 def _table(study: Study, own: Mapping[str, float], store: Store, speed: Speed) -> Table:
-    table = Table("trial", "what changed")
+    table = Table(*(Column(heading, overflow="fold") for heading in ("trial", "what changed")))
     for heading in ("parameters", "TFLOP", "time", "stages to run"):
         table.add_column(heading, justify="left" if heading == "stages to run" else "right")
     for trial in study.trials:
