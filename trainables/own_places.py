@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -40,6 +41,19 @@ def file_at(path: str) -> Path | None:
     if found and found.parent not in _beside:
         _beside.append(found.parent)
     return found
+
+
+def files_beside(path: str) -> list[str]:
+    """The Python files of the folder that a part's file would be in, by their paths from where it is looked for."""
+    folder = Path(path).parent
+    return [file.relative_to(place).as_posix() for place in places() for file in (place / folder).glob("*.py")]
+
+
+def modules_at_hand() -> list[str]:
+    """The top-level modules of a person's own in the current folder, and those that are installed."""
+    packages = [file.parent for file in Path.cwd().glob("*/__init__.py")]
+    own = [file.stem for file in [*Path.cwd().glob("*.py"), *packages]]
+    return [*own, *importlib.metadata.packages_distributions()]
 
 
 def folder_of(top: str) -> Path | None:

@@ -87,7 +87,14 @@ MISSING = [
         {},
         "no_module.x:B: there is no module no_module, neither in {here} nor installed",
     ),
-]
+    ("my_blok.py:B", {"my_block.py": ""},
+     "my_blok.py:B: there is no file my_blok.py in {here}; did you mean my_block.py?"),
+    ("x/my_blok.py:B", {"x/my_block.py": "", "x/other.py": ""},
+     "x/my_blok.py:B: there is no file x/my_blok.py in {here}; did you mean x/my_block.py?"),
+    ("my_blok:B", {"my_block/__init__.py": ""},
+     "my_blok:B: there is no module my_blok, neither in {here} nor installed; did you mean my_block?"),
+    ("tourch.nn:B", {}, "tourch.nn:B: there is no module tourch, neither in {here} nor installed; did you mean torch?"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("reference", "files", "says"), MISSING, ids=[f"{r} {list(f)}" for r, f, _ in MISSING])
@@ -119,6 +126,10 @@ FAILING = [
     ("a.py:B", {"a.py": "import math\nfrom math import sin\nclass D: ...\ndef c(): ...\nE = 1"},
      "a.py:B: there is no B in it; it has D, c"),
     ("a.py:B", {"a.py": "x = 1"}, "a.py:B: there is no B in it; it has nothing that can be called"),
+    ("a.py:ReluBlok", {"a.py": "class ReluBlock: ..."},
+     "a.py:ReluBlok: there is no ReluBlok in it; did you mean ReluBlock?"),
+    ("package:Blok", {"package/__init__.py": "from package.b import Block", "package/b.py": "class Block: ..."},
+     "package:Blok: there is no Blok in it; did you mean Block?"),
     ("a.py:B", {"a.py": "B = 1"}, "a.py:B: must be a class or a function, but is int"),
     ("no_module:B", {}, "no_module: cannot be imported: ModuleNotFoundError: No module named 'no_module'"),
     ("package.b:B", {"package/__init__.py": "", "package/b.py": "import package.c"},

@@ -250,6 +250,26 @@ def test_the_command_ends_with_one_line_and_code_2(
     assert re.search(says, line), line
 
 
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        ("own.py:Nett", "network: own.py:Nett: there is no Nett in it; did you mean Net?"),
+        ("onw.py:Net", "network: onw.py:Net: there is no file onw.py in {here}; did you mean own.py?"),
+        (
+            "own.py:Net",
+            "segmentation.blocks must be names of modules of own.py:Net, such as [up_blocks.*], but got [3]",
+        ),
+    ],
+)
+def test_a_network_that_is_not_there_is_told_before_what_it_needs(here: Path, network: str, says: str) -> None:
+    says = says.format(here=here)
+    assert refused(here, NETWORK, network=network) == says
+    request = Request(ABLATIONS, settings=SMALL, chosen=["baseline"], new=[("mine", {"network": network})])
+    with pytest.raises(UsageError) as caught:
+        build(request)
+    assert str(caught.value) == f"variant mine: {says}"
+
+
 def test_a_variant_is_named_and_one_that_works_is_planned(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "own.py").write_text(HEAD + BLOCK)
     words = ["ablations", "--variants", "baseline", "leaky", "--dry-run"]
