@@ -11,7 +11,6 @@ from orchestrator.cluster.cores import cpus
 from orchestrator.cluster.resources import Resources, gpus
 from orchestrator.console import console
 from orchestrator.planning.plan import Study, Trial, point
-from orchestrator.planning.remarks import splits
 from orchestrator.planning.speed import Speed, guessed_speed, measured_speed
 from results.formatting import duration
 from results.size import MARK, marked
@@ -59,7 +58,7 @@ def show_search(study: Study, ranges: Mapping[str, str], trials: int, store: Sto
 
 def _show_data(study: Study) -> None:
     """Prints the data's splits, what their masks hold, and what a person should know of them."""
-    console().print(f"data {study.baseline.data.dataset}: {splits(study.about)}", soft_wrap=True, highlight=False)
+    console().print(study.data_told, soft_wrap=True, highlight=False)
     if study.survey and study.about.class_names:
         console().print(_classes(study.about, study.survey))
     for note in study.notes:

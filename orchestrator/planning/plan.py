@@ -10,7 +10,7 @@ from orchestrator.planning.draft import baseline, draft, for_data
 from orchestrator.planning.fit import check_fit, check_used, fitted
 from orchestrator.planning.match import check_match, matched, unmatched
 from orchestrator.planning.names import BASELINE
-from orchestrator.planning.remarks import remarks
+from orchestrator.planning.remarks import called, remarks, splits
 from orchestrator.planning.resolved import resolved, written
 from orchestrator.planning.settings import Request, described
 from orchestrator.planning.study_file import StudyFile
@@ -104,6 +104,16 @@ class Study:
         return {name: words for name, words in told.items() if words}
 
     @property
+    def called(self) -> str:
+        """What its data are called."""
+        return called(self.baseline.data, self.inputs.data_root)
+
+    @property
+    def data_told(self) -> str:
+        """What its data are, and how they are split, in words."""
+        return f"data {self.called}: {splits(self.about)}"
+
+    @property
     def own_files(self) -> dict[str, str]:
         """The code of the person's own that its trials run, by path."""
         return {path: text for trial in self.trials for path, text in trial.own_files.items()}
@@ -157,6 +167,7 @@ def build(request: Request, facts: About | None = None) -> Study:
         UsageError: as `draft`; data that are not there, or that a config does not fit.
     """
     wanted, root = baseline(request).data, request.inputs.data_root
+    data = called(wanted, root)
     check_match(request)
     names, seen = list[str](), dict[frozenset[tuple[str, str]], str]()
     configs: dict[str, Config] = {}
@@ -173,7 +184,7 @@ def build(request: Request, facts: About | None = None) -> Study:
                     deltas[name] = _matched(name, config, deltas[name], base, facts, request.match)
                     configs[name] = config = apply(base, deltas[name])
                 same = config.data.dataset == base.data.dataset  # its facts do not depend on the image size
-                check_fit(name, kind, config, facts, facts if same else about(config.data, root))
+                check_fit(name, kind, config, facts, facts if same else about(config.data, root), data)
                 if kind == "variant":
                     check_used(name, twin_keys(config, facts), seen)
             except UsageError as error:
@@ -186,7 +197,7 @@ def build(request: Request, facts: About | None = None) -> Study:
         raise UsageError(str(error)) from None
     kinds = drafted.kinds
     trials = [
-        _trial(n, kinds[n], position, deltas[n], apply(configs[n], {"seed": seed}), facts, base, request.match)
+        _trial(n, kinds[n], position, deltas[n], apply(configs[n], {"seed": seed}), facts, base, data, request.match)
         for seed in _seeds(request.seeds)
         for position, n in enumerate(names)
     ]
@@ -228,7 +239,7 @@ def point(study: Study, overrides: Overrides, position: int) -> Trial:
     config = apply(study.baseline, overrides)
     name = BASELINE if config == study.baseline else f"point-{hashed([identified(config)])[:6]}"
     delta = {} if name == BASELINE else overrides
-    return study.resolved(_trial(name, "variant", position, delta, config, study.about, study.baseline))
+    return study.resolved(_trial(name, "variant", position, delta, config, study.about, study.baseline, study.called))
 
 
 def _published(request: Request, base: Config, name: str, config: Config) -> dict[str, float]:
@@ -261,11 +272,12 @@ def _trial(
     config: Config,
     facts: About,
     baseline: Config,
+    data: str,
     match: str | None = None,
 ) -> Trial:
     try:
         stages, flops = stage_keys(config, facts), stage_flops(config, facts)
-        cost, told = network_cost(config, facts), tuple(remarks(config, baseline, facts))
+        cost, told = network_cost(config, facts), tuple(remarks(config, baseline, facts, data))
     except PartError as error:
         raise UsageError(f"{kind} {name}: {error}") from None
     size = unmatched(config, baseline, facts, match) if match and kind == "variant" else ()

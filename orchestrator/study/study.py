@@ -15,7 +15,6 @@ from orchestrator.cluster.resources import device_told
 from orchestrator.console import console
 from orchestrator.errors import UsageError, one_line
 from orchestrator.planning.plan import Study
-from orchestrator.planning.remarks import splits
 from orchestrator.storage.earlier_code import EarlierCode
 from orchestrator.storage.locations import Locations
 from orchestrator.storage.registry import Registry
@@ -108,7 +107,7 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
             session.board.line(remark)
         for note in study.notes:
             session.board.line(f"note: {note}")
-        session.board.line(f"data {study.baseline.data.dataset}: {splits(study.about)}")
+        session.board.line(study.data_told)
         _leave_file(study, locations.study_file(study.name), session)
         session.board.line(f"study {study.name}: {session.summary()}")
         session.board.line(device_told(session_config.resources, address))
