@@ -245,15 +245,10 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any
 PARTS_WITH_ARGS = tuple(name.removesuffix("_args") for name, kind in _fields(Config) if kind is Args)
 
 
-def references(config: Config) -> dict[str, str]:
+def references(settings: Config | Overrides) -> dict[str, str]:
     """The parts of a person's own that the settings name: `{"unet.block": "my_blocks.py:ReluBlock"}`."""
-    return references_in(flatten(config))
-
-
-def references_in(settings: Overrides) -> dict[str, str]:
-    """The same of settings by their dotted names."""
     found: dict[str, str] = {}
-    for name, value in settings.items():
+    for name, value in (flatten(settings) if isinstance(settings, Config) else settings).items():
         if name.rpartition(".")[0].endswith("_args"):
             continue  # a part's own affair
         several = enumerate(value) if isinstance(value, tuple | list) else ()

@@ -11,7 +11,7 @@ from orchestrator.planning.fit import check_distinct
 from orchestrator.planning.names import BASELINE, check_variant_name
 from orchestrator.planning.settings import Request
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
-from trainables.config import Config, ConfigError, Overrides, apply, references, references_in
+from trainables.config import Config, ConfigError, Overrides, apply, references
 from trainables.data import About
 from trainables.own_parts import PartError, check_there, load
 
@@ -163,7 +163,7 @@ def _applied(baseline: Config, delta: Overrides) -> Config:
     try:
         return apply(baseline, delta)
     except ConfigError:
-        for setting, reference in references_in(delta).items():
+        for setting, reference in references(delta).items():
             with _told_of(setting):
                 check_there(reference)
                 load(reference)

@@ -10,6 +10,7 @@ from orchestrator.planning.draft import baseline, draft, for_data
 from orchestrator.planning.fit import check_fit, check_used, fitted
 from orchestrator.planning.match import check_match, matched, unmatched
 from orchestrator.planning.names import BASELINE
+from orchestrator.planning.own_code import NO_CODE, OwnCode, own_code
 from orchestrator.planning.remarks import called, remarks, splits
 from orchestrator.planning.resolved import resolved, written
 from orchestrator.planning.settings import Request, described
@@ -76,6 +77,7 @@ class Study:
     about: About
     trials: tuple[Trial, ...]
     inputs: Inputs = NOWHERE
+    own: OwnCode = NO_CODE  # of the person's
     left_out: tuple[str, ...] = ()  # variants that nobody asked for by name and that this baseline makes void
     survey: Survey | None = None  # of the data's files, where people made them
     notes: tuple[str, ...] = ()  # on what it reads: what a person should know before it runs
@@ -114,11 +116,6 @@ class Study:
         return f"data {self.called}: {splits(self.about)}"
 
     @property
-    def own_files(self) -> dict[str, str]:
-        """The code of the person's own that its trials run, by path."""
-        return {path: text for trial in self.trials for path, text in trial.own_files.items()}
-
-    @property
     def as_file(self) -> str:
         """The text of the study file that runs it again; "" for a search."""
         beside = {
@@ -127,7 +124,7 @@ class Study:
             "--accept-code": self.keys,
         }
         options = [option for option, used in beside.items() if used]
-        return written(self.file, options, list(self.own_files)) if self.file else ""
+        return written(self.file, options, list(self.own.files)) if self.file else ""
 
     def stages(self, config: Config) -> dict[str, str]:
         """The keys of the config's stages."""
@@ -210,7 +207,8 @@ def build(request: Request, facts: About | None = None) -> Study:
     name = request.name or "-".join(filter(None, [prefix, *between, identity]))
     written_out = {n: deltas[n] for n in names if kinds[n] == "variant" and n != BASELINE}
     file = resolved(request, name, base, written_out, drafted.heat_map)
-    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, tuple(left_out), file=file)
+    own = own_code((trial.config, trial.own_files) for trial in trials)
+    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, own, tuple(left_out), file=file)
 
 
 def search(request: Request, facts: About | None = None, *, objective: str) -> Study:

@@ -128,7 +128,7 @@ def _leave_file(study: Study, path: Path, session: Session) -> None:
     try:
         beside.write_text(study.as_file, encoding="utf-8")
         beside.replace(path)
-        for name, text in study.own_files.items():
+        for name, text in study.own.files.items():
             (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
             (path.parent / name).write_text(text, encoding="utf-8")
     except OSError as error:
