@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -258,6 +261,30 @@ def test_the_version_of_an_installed_part_is_its_packages(own_folder: Path) -> N
     assert version_of("no_module:B") == version_of("json:dumps") == version_of("resnet") == ""
     write(own_folder, {"mine.py": "def b(): ..."})
     assert version_of("mine:b") == version_of("mine.py:b") == ""
+
+
+def test_folders_of_sent_files_go_once_nobody_has_used_them_for_a_week(tmp_path: Path) -> None:
+    mine = tmp_path / f"diffusion-ablations-{os.getuid()}"
+    old, used, recent = (mine / f"parts-{name}" for name in ("old", "used", "recent"))
+    for folder in (old, used, recent):
+        folder.mkdir(parents=True)
+        (folder / "a.py").write_text("")
+        os.utime(folder, (0, 0) if folder != recent else None)
+    words = [sys.executable, "-c", IN_A_WORKER]
+    environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": ""}
+    handle = os.open(used, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)  # as a trial that has run for longer
+        subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    finally:
+        os.close(handle)
+    assert not old.exists() and (used / "a.py").exists() and (recent / "a.py").exists()
+    laid = set(mine.iterdir()) - {used, recent}
+    assert len(laid) == 2  # both of them are new
+    for folder in laid:
+        os.utime(folder, (0, 0))
+    subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert all(time.time() - folder.stat().st_mtime < 60 for folder in laid)  # one that is used again is young again
 
 
 def test_own_files_are_neither_pythons_nor_installed_nor_ours(own_folder: Path) -> None:
