@@ -100,8 +100,10 @@ def _show_time(flops: float, longest: float, trials: int, speed: Speed, resource
     at_once = _at_once(resources, trials)
     busy_s = max(flops / at_once, longest) / speed.flops
     where = f"{names[0]}, {resources.gpus:g} a trial" if names else f"CPU, {resources.cpus} of {cpus()} cores a trial"
+    # Longer than the work of a tiny study, and nothing that a store could have measured.
+    start = ", and the start of Ray and its workers' imports" if flops else ""
     console().print(
-        f"about {duration(busy_s)} in all, {at_once} at once on {where}; "
+        f"about {duration(busy_s)} in all{start}; {at_once} at once on {where}; "
         f"{speed.flops / 1e9:.0f} GFLOP/s a trial ({speed.source})"
     )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cluster.resources import Resources
+from orchestrator.planning import dry_run
 from orchestrator.planning.dry_run import show_plan, show_search
 from orchestrator.planning.plan import build, search
 from orchestrator.planning.settings import Request
+from orchestrator.planning.speed import Speed
 from search_spaces.spaces import ABLATIONS, SEGMENTATION
 from trainables.store import Store
 
@@ -45,3 +48,18 @@ def test_what_a_search_may_vary_is_shown_whole(
     show_search(study, {"a.setting": words}, 4, Store(tmp_path), CPU)
     out = capsys.readouterr().out
     assert "…" not in out and words in column(out, 2)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_time_in_all_leaves_out_rays_start_and_says_so(
+    stored: bool,
+    tmp_path: Path,
+    tiny: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Store, "has", lambda *names: stored)
+    monkeypatch.setattr(dry_run, "measured_speed", lambda *of: Speed(1e9, "a round figure"))
+    show_plan(build(Request(ABLATIONS, settings=tiny, chosen=["baseline"])), Store(tmp_path), CPU)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("about ")]
+    assert re.match("about .*s in all; " if stored else "about .*s in all, and the start of Ray and its ", line), line
