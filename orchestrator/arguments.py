@@ -16,13 +16,13 @@ from orchestrator.planning.match import MATCHES
 from orchestrator.planning.names import BASELINE, check_study_name
 from orchestrator.planning.settings import Request, parse_settings, parse_variant, read_variants
 from orchestrator.planning.study_file import asked
+from orchestrator.program import PROGRAM
 from orchestrator.storage.locations import Locations, default_store, default_uri, opened_store
 from search_spaces.designs import DESIGNS
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
 from trainables.inputs import Inputs
 
-PROGRAM = "python -m orchestrator.run"
 # Of the commands that take words of their own.
 USAGE = {"report": "report NAME", "new": "new NAME", "search": "search --space SPACE --trials N"}
 USAGE |= {name: f"{name} [FILE]" for name in (ABLATIONS.name, SEGMENTATION.name, "check")}

@@ -26,6 +26,7 @@ from orchestrator.new.folder import make
 from orchestrator.planning import draft, plan, study_file
 from orchestrator.preflight.inputs import planned, with_checkpoint
 from orchestrator.preflight.order import checked, look
+from orchestrator.program import PROGRAM
 from orchestrator.storage.locations import check_address, check_readable
 from orchestrator.storage.registry import Registry
 from orchestrator.study.session_config import SessionConfig
@@ -168,7 +169,7 @@ def _schema(args: argparse.Namespace) -> int:
 def _new(args: argparse.Namespace) -> int:
     files = make(args.name, Path())
     print("\n".join(str(file) for file in files))
-    print(f"next: cd {args.name} && {arguments.PROGRAM} ablations study.yaml --dry-run")
+    print(f"next: cd {args.name} && {PROGRAM} ablations study.yaml --dry-run")
     return OK
 
 

@@ -21,7 +21,7 @@ FLOORS = {
         {"storage", "tracking", "new"},
         {"planning"},
         {"cluster"},
-        {"signals", "streams", "shadows", "console", "errors"},
+        {"signals", "streams", "shadows", "console", "errors", "program"},
     ],
     "trainables": [
         {"pipeline"},

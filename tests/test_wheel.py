@@ -77,6 +77,7 @@ def test_the_installed_command_makes_a_new_folder(installed, empty):
     done = ran([installed / "diffusion-ablations", "new", "mine"], empty)
     assert done.returncode == 0, done.stderr
     assert (empty / "mine" / "my_block.py").exists()
+    assert done.stdout.endswith("next: cd mine && diffusion-ablations ablations study.yaml --dry-run\n")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,8 @@ def test_the_installed_command_makes_a_new_folder(installed, empty):
 def test_it_answers_as_the_module_does(words, code, installed, empty):
     script = ran([installed / "diffusion-ablations", *words], empty)
     module = ran([installed / "python", "-m", "orchestrator.run", *words], empty)
-    assert (script.returncode, script.stdout, script.stderr) == (module.returncode, module.stdout, module.stderr)
+    said = module.stdout.replace("python -m orchestrator.run", "diffusion-ablations")  # as each was called
+    assert (script.returncode, script.stdout, script.stderr) == (module.returncode, said, module.stderr)
     assert script.returncode == code
 
 

@@ -245,13 +245,13 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any
 PARTS_WITH_ARGS = tuple(name.removesuffix("_args") for name, kind in _fields(Config) if kind is Args)
 
 
-def references(config: Config) -> dict[str, str]:
+def references(settings: Config | Overrides) -> dict[str, str]:
     """The parts of a person's own that the settings name: `{"unet.block": "my_blocks.py:ReluBlock"}`."""
     found: dict[str, str] = {}
-    for name, value in flatten(config).items():
+    for name, value in (flatten(settings) if isinstance(settings, Config) else settings).items():
         if name.rpartition(".")[0].endswith("_args"):
             continue  # a part's own affair
-        several = enumerate(value) if isinstance(value, tuple) else ()
+        several = enumerate(value) if isinstance(value, tuple | list) else ()
         found |= {name: value} if is_reference(value) else {f"{name}[{i}]": v for i, v in several if is_reference(v)}
     return found
 

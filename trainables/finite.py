@@ -23,7 +23,7 @@ def check_finite(values: Iterable[Tensor], what: str) -> None:
     """
     finite = [torch.isfinite(v).all() for v in values if v.is_floating_point()]
     if finite and not bool(torch.stack(finite).all()):
-        raise Diverged(f"diverged: {what} not finite")
+        raise Diverged(f"{what} not finite")
 
 
 def check_weights(network: nn.Module, what: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import difflib
 import importlib.metadata
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from trainables.own_modules import imported, told
 from trainables.own_places import PartError as PartError
-from trainables.own_places import file_at, folder_of
+from trainables.own_places import file_at, files_beside, folder_of, modules_at_hand
 
 FILE = r"(?:[\w-][\w.-]*/)*[\w-]+\.py"
 MODULE = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -104,17 +105,24 @@ def check_there(reference: str) -> None:
     if not name.endswith(".py"):
         top = name.partition(".")[0]
         if folder_of(top) is None and importlib.util.find_spec(top) is None:
-            raise PartError(f"{reference}: there is no module {top}, neither in {Path.cwd()} nor installed")
+            where = f"neither in {Path.cwd()} nor installed"
+            raise PartError(f"{reference}: there is no module {top}, {where}{meant(top, modules_at_hand())}")
         return
     file = file_at(name)
     if file is None:
-        raise PartError(f"{reference}: there is no file {name} in {Path.cwd()}")
+        raise PartError(f"{reference}: there is no file {name} in {Path.cwd()}{meant(name, files_beside(name))}")
     try:
         ast.parse(file.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise PartError(f"{reference}: {name} is no Python ({error.msg}, line {error.lineno})") from None
     except (OSError, ValueError) as error:
         raise PartError(f"{reference}: {name} cannot be read as text ({error})") from None
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What a person may have meant by a name that is not there, in words; "" where nothing is like it."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def load(reference: str) -> Any:
@@ -128,8 +136,8 @@ def load(reference: str) -> Any:
     module = imported(found["module"])
     if not hasattr(module, found["name"]):
         own = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
-        has = ", ".join(sorted(own)) or "nothing that can be called"
-        raise PartError(f"{reference}: there is no {found['name']} in it; it has {has}")
+        has = f"; it has {', '.join(sorted(own)) or 'nothing that can be called'}"
+        raise PartError(f"{reference}: there is no {found['name']} in it{meant(found['name'], dir(module)) or has}")
     part = getattr(module, found["name"])
     if not callable(part):
         raise PartError(f"{reference}: must be a class or a function, but is {type(part).__name__}")

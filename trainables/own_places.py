@@ -6,8 +6,11 @@ their own (`take`), and are found there first. Imports no torch.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -15,11 +18,14 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 OURS = ("trainables", "search_spaces", "results", "orchestrator")
+
+STALE_S = 7 * 24 * 3600.0  # after the last process began to use it
 
 _sent: list[Path] = []  # folders of files that a driver has sent
 _beside: list[Path] = []  # folders of files that settings name
@@ -40,6 +46,19 @@ def file_at(path: str) -> Path | None:
     if found and found.parent not in _beside:
         _beside.append(found.parent)
     return found
+
+
+def files_beside(path: str) -> list[str]:
+    """The Python files of the folder that a part's file would be in, by their paths from where it is looked for."""
+    folder = Path(path).parent
+    return [file.relative_to(place).as_posix() for place in places() for file in (place / folder).glob("*.py")]
+
+
+def modules_at_hand() -> list[str]:
+    """The top-level modules of a person's own in the current folder, and those that are installed."""
+    packages = [file.parent for file in Path.cwd().glob("*/__init__.py")]
+    own = [file.stem for file in [*Path.cwd().glob("*.py"), *packages]]
+    return [*own, *importlib.metadata.packages_distributions()]
 
 
 def folder_of(top: str) -> Path | None:
@@ -105,10 +124,17 @@ def _laid(files: Mapping[str, str], known: str) -> Path:
     mine.mkdir(mode=0o700, exist_ok=True)
     if mine.stat().st_uid != os.getuid():  # another user has made it
         mine = Path(tempfile.mkdtemp(prefix="diffusion-ablations-"))
+    _clear_stale(mine)
     folder = mine / f"parts-{known}"
-    if folder.is_dir():
-        return folder
-    beside = Path(tempfile.mkdtemp(dir=mine))
+    if not folder.is_dir():
+        _write(files, folder)
+    os.utime(folder)
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)  # until this process ends
+    return folder
+
+
+def _write(files: Mapping[str, str], folder: Path) -> None:
+    beside = Path(tempfile.mkdtemp(dir=folder.parent))
     for path, text in files.items():
         (beside / path).parent.mkdir(parents=True, exist_ok=True)
         (beside / path).write_text(text, encoding="utf-8")
@@ -116,7 +142,20 @@ def _laid(files: Mapping[str, str], known: str) -> Path:
         beside.rename(folder)
     except OSError:  # another process was faster
         shutil.rmtree(beside)
-    return folder
+
+
+def _clear_stale(mine: Path) -> None:
+    """Removes the folders that no process uses and none has begun to use for a week."""
+    for folder in mine.iterdir():
+        with contextlib.suppress(OSError):  # in use, or another process was faster
+            if time.time() - folder.stat().st_mtime < STALE_S:
+                continue
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(handle)
 
 
 @cache

@@ -202,7 +202,7 @@ class Trial:
                 metrics |= artefact.json(METRICS)
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise Diverged(f"diverged: {name} is {value}")
+                raise Diverged(f"{name} is {value}")
         times = {stage: artefact.facts["wall_time_s"] for stage, artefact in self.context.artefacts.items()}
         facts = [artefact.facts for artefact in self.context.artefacts.values()]
         return {

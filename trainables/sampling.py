@@ -134,7 +134,7 @@ def draw(
             yield Progress(calls, total)
             checkpoints.save_now_and_then(calls, drawn.state)
         if not bool(watched.finite):
-            raise Diverged("diverged: the network's output is not finite while sampling")
+            raise Diverged("the network's output is not finite while sampling")
         drawn.batches.append(to_uint8(drawn.begun["x_t"]).cpu().numpy())
         drawn.begun = {}
     return drawn

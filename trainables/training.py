@@ -182,7 +182,7 @@ class Trainer:
     def _mean_finite(self, losses: list[float]) -> float:
         for i, loss in enumerate(losses):
             if not math.isfinite(loss):
-                raise Diverged(f"diverged at step {self.step - len(losses) + i + 1}: the loss is {loss}")
+                raise Diverged(f"at step {self.step - len(losses) + i + 1}: the loss is {loss}")
         return sum(losses) / len(losses)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import UsageError
@@ -14,7 +15,7 @@ from search_spaces.designs import Design
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS, probes
 from trainables.config import Config, ConfigError, Overrides, apply, references
 from trainables.data import About
-from trainables.own_parts import PartError, check_there
+from trainables.own_parts import PartError, check_there, load
 
 
 def baseline(request: Request) -> Config:
@@ -24,7 +25,7 @@ def baseline(request: Request) -> Config:
         UsageError: an unknown preset, or a setting that cannot be.
     """
     try:
-        return apply(_preset(request), request.settings)
+        return _applied(_preset(request), request.settings)
     except ConfigError as error:
         where = request.told("settings", "")
         raise UsageError(f"{where}: {error}" if where else str(error)) from None
@@ -171,16 +172,35 @@ def _known(request: Request, variants: Mapping[str, Overrides]) -> list[str]:
 
 def _varied(name: str, baseline: Config, delta: Overrides) -> Config:
     try:
-        config = apply(baseline, delta)
+        config = _applied(baseline, delta)
         for setting, reference in references(config).items():
-            _check_part(setting, reference)
+            with _told_of(setting):
+                check_there(reference)
     except ConfigError as error:
         raise UsageError(str(error) if name == BASELINE else f"variant {name}: {error}") from None
     return config
 
 
-def _check_part(setting: str, reference: str) -> None:
+def _applied(baseline: Config, delta: Overrides) -> Config:
+    """The config; where it cannot be, a part among the changes that cannot be had is told first, and not what it needs.
+
+    Raises:
+        ConfigError: as `apply`.
+    """
     try:
-        check_there(reference)
+        return apply(baseline, delta)
+    except ConfigError:
+        for setting, reference in references(delta).items():
+            with _told_of(setting):
+                check_there(reference)
+                load(reference)
+        raise
+
+
+@contextlib.contextmanager
+def _told_of(setting: str) -> Iterator[None]:
+    """Raises the `PartError` that ends the block as the setting's."""
+    try:
+        yield
     except PartError as error:
         raise ConfigError(f"{setting}: {error}") from None

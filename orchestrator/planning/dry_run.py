@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.cluster.cores import cpus
 from orchestrator.cluster.resources import Resources, gpus
 from orchestrator.console import console
 from orchestrator.planning.plan import Study, Trial, point
-from orchestrator.planning.remarks import splits
 from orchestrator.planning.speed import Speed, guessed_speed, measured_speed
 from results.formatting import duration
 from results.size import MARK, marked
@@ -53,7 +52,7 @@ def show_search(study: Study, ranges: Mapping[str, str], trials: int, store: Sto
     out = console()
     out.print(f"search {study.name} (preset {study.preset}), {trials} points in all, for the best {study.objective}")
     _show_data(study)
-    table = Table("setting", "from")
+    table = Table(*(Column(heading, overflow="fold") for heading in ("setting", "from")))
     for setting, words in ranges.items():
         table.add_row(setting, words)
     out.print(table)
@@ -63,7 +62,7 @@ def show_search(study: Study, ranges: Mapping[str, str], trials: int, store: Sto
 
 def _show_data(study: Study) -> None:
     """Prints the data's splits, what their masks hold, and what a person should know of them."""
-    console().print(f"data {study.baseline.data.dataset}: {splits(study.about)}", soft_wrap=True, highlight=False)
+    console().print(study.data_told, soft_wrap=True, highlight=False)
     if study.survey and study.about.class_names:
         console().print(_classes(study.about, study.survey))
     for note in study.notes:
@@ -106,14 +105,16 @@ def _show_time(flops: float, longest: float, trials: int, speed: Speed, resource
     busy_s = max(flops / at_once, longest) / speed.flops
     gpu_hours = f", {flops / speed.flops * resources.gpus / 3600:.2g} GPU-hours" if names else ""
     where = f"{names[0]}, {resources.gpus:g} a trial" if names else f"CPU, {resources.cpus} of {cpus()} cores a trial"
+    # Longer than the work of a tiny study, and nothing that a store could have measured.
+    start = ", and the start of Ray and its workers' imports" if flops else ""
     console().print(
-        f"about {duration(busy_s)} in all{gpu_hours}, {at_once} at once on {where}; "
+        f"about {duration(busy_s)} in all{gpu_hours}{start}; {at_once} at once on {where}; "
         f"{speed.flops / 1e9:.0f} GFLOP/s a trial ({speed.source})"
     )
 
 
 def _table(study: Study, own: Mapping[str, float], store: Store, speed: Speed) -> Table:
-    table = Table("trial", "what changed")
+    table = Table(*(Column(heading, overflow="fold") for heading in ("trial", "what changed")))
     for heading in ("parameters", "TFLOP", "time", "stages to run"):
         table.add_column(heading, justify="left" if heading == "stages to run" else "right")
     for trial in study.trials:

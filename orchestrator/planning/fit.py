@@ -18,26 +18,26 @@ def fitted(config: Config, facts: About) -> Config:
     return config.model_copy(update={"sampling": config.sampling.model_copy(update={"samples": facts.held_out_images})})
 
 
-def check_fit(name: str, kind: str, config: Config, facts: About, own: About) -> None:
+def check_fit(name: str, kind: str, config: Config, facts: About, own: About, dataset: str) -> None:
     """Passes if the config fits the study's data, and has no other.
 
     Args:
         kind: "variant", "control" or "probe".
         facts: of the study's dataset.
         own: of the config's.
+        dataset: what the study's is called.
     """
     try:
         if own != facts:
             raise ConfigError("a variant cannot change the dataset: its figures would not compare with the baseline's")
-        _fits(config, facts)
+        _fits(config, facts, dataset)
     except ConfigError as error:
         raise UsageError(str(error) if name == BASELINE else f"{kind} {name}: {error}") from None
 
 
-def _fits(config: Config, facts: About) -> None:
+def _fits(config: Config, facts: About, dataset: str) -> None:
     """Checks what only the dataset can tell."""
     segmentation, sampling = config.segmentation, config.sampling
-    dataset = config.data.dataset
     if config.pretrained is None and not facts.train_images:
         raise ConfigError(f"data.dataset: {dataset} has no images to train a DDPM on; it needs a pretrained one")
     if "segmentation" in config.stages and not facts.class_names:

@@ -10,7 +10,8 @@ from orchestrator.planning.draft import baseline, draft, for_data
 from orchestrator.planning.fit import check_fit, check_used, fitted
 from orchestrator.planning.match import check_match, matched, unmatched
 from orchestrator.planning.names import BASELINE
-from orchestrator.planning.remarks import remarks
+from orchestrator.planning.own_code import NO_CODE, OwnCode, own_code
+from orchestrator.planning.remarks import called, remarks, splits
 from orchestrator.planning.resolved import resolved, written
 from orchestrator.planning.settings import Request, described
 from orchestrator.planning.study_file import StudyFile
@@ -77,6 +78,7 @@ class Study:
     about: About
     trials: tuple[Trial, ...]
     inputs: Inputs = NOWHERE
+    own: OwnCode = NO_CODE  # of the person's
     left_out: tuple[str, ...] = ()  # variants that nobody asked for by name and that this baseline makes void
     survey: Survey | None = None  # of the data's files, where people made them
     notes: tuple[str, ...] = ()  # on what it reads: what a person should know before it runs
@@ -106,9 +108,14 @@ class Study:
         return {name: words for name, words in told.items() if words}
 
     @property
-    def own_files(self) -> dict[str, str]:
-        """The code of the person's own that its trials run, by path."""
-        return {path: text for trial in self.trials for path, text in trial.own_files.items()}
+    def called(self) -> str:
+        """What its data are called."""
+        return called(self.baseline.data, self.inputs.data_root)
+
+    @property
+    def data_told(self) -> str:
+        """What its data are, and how they are split, in words."""
+        return f"data {self.called}: {splits(self.about)}"
 
     @property
     def as_file(self) -> str:
@@ -119,7 +126,7 @@ class Study:
             "--accept-code": self.keys,
         }
         options = [option for option, used in beside.items() if used]
-        return written(self.file, options, list(self.own_files)) if self.file else ""
+        return written(self.file, options, list(self.own.files)) if self.file else ""
 
     def stages(self, config: Config) -> dict[str, str]:
         """The keys of the config's stages."""
@@ -159,6 +166,7 @@ def build(request: Request, facts: About | None = None) -> Study:
         UsageError: as `draft`; data that are not there, or that a config does not fit.
     """
     wanted, root = baseline(request).data, request.inputs.data_root
+    data = called(wanted, root)
     check_match(request)
     names, seen = list[str](), dict[frozenset[tuple[str, str]], str]()
     configs: dict[str, Config] = {}
@@ -175,7 +183,7 @@ def build(request: Request, facts: About | None = None) -> Study:
                     deltas[name] = _matched(name, config, deltas[name], base, facts, request.match)
                     configs[name] = config = apply(base, deltas[name])
                 same = config.data.dataset == base.data.dataset  # its facts do not depend on the image size
-                check_fit(name, kind, config, facts, facts if same else about(config.data, root))
+                check_fit(name, kind, config, facts, facts if same else about(config.data, root), data)
                 if kind == "variant":
                     check_used(name, twin_keys(config, facts), seen)
             except UsageError as error:
@@ -188,7 +196,7 @@ def build(request: Request, facts: About | None = None) -> Study:
         raise UsageError(str(error)) from None
     kinds = drafted.kinds
     trials = [
-        _trial(n, kinds[n], position, deltas[n], apply(configs[n], {"seed": seed}), facts, base, request.match)
+        _trial(n, kinds[n], position, deltas[n], apply(configs[n], {"seed": seed}), facts, base, data, request.match)
         for seed in _seeds(request.seeds)
         for position, n in enumerate(names)
     ]
@@ -204,8 +212,9 @@ def build(request: Request, facts: About | None = None) -> Study:
     run = {n: deltas[n] for n in names if kinds[n] == "variant" and n != BASELINE}
     components = list(drafted.components) if drafted.design else None
     file = resolved(request, name, base, {**drafted.components, **run}, drafted.heat_map, components)
+    own = own_code((trial.config, trial.own_files) for trial in trials)
     left, design = tuple(left_out), drafted.design
-    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, left, file=file, design=design)
+    return Study(name, request.preset, base, facts, tuple(trials), request.inputs, own, left, file=file, design=design)
 
 
 def search(request: Request, facts: About | None = None, *, objective: str) -> Study:
@@ -234,7 +243,7 @@ def point(study: Study, overrides: Overrides, position: int) -> Trial:
     config = apply(study.baseline, overrides)
     name = BASELINE if config == study.baseline else f"point-{hashed([identified(config)])[:6]}"
     delta = {} if name == BASELINE else overrides
-    return study.resolved(_trial(name, "variant", position, delta, config, study.about, study.baseline))
+    return study.resolved(_trial(name, "variant", position, delta, config, study.about, study.baseline, study.called))
 
 
 def _published(request: Request, base: Config, name: str, config: Config) -> dict[str, float]:
@@ -267,11 +276,12 @@ def _trial(
     config: Config,
     facts: About,
     baseline: Config,
+    data: str,
     match: str | None = None,
 ) -> Trial:
     try:
         stages, flops = stage_keys(config, facts), stage_flops(config, facts)
-        cost = network_cost(config, facts)
+        cost, told = network_cost(config, facts), tuple(remarks(config, baseline, facts, data))
     except PartError as error:
         raise UsageError(f"{kind} {name}: {error}") from None
     size = unmatched(config, baseline, facts, match) if match and kind == "variant" else ()
@@ -287,6 +297,6 @@ def _trial(
         flops=flops,
         parameters=cost.parameters if has_network else None,
         forward_flops=cost.forward_flops if has_network else None,
-        remarks=(*remarks(config, baseline, facts), *size),
+        remarks=(*told, *size),
         own_files=own_files(references(config).values()),
     )

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from trainables.config import Config
 from trainables.data import About
 from trainables.diffusion.schedules import betas, terminal_signal, timesteps_at
+from trainables.sections import Data
 from trainables.stages import needed
 from trainables.training_rates import learning_rate
 
 SIGNAL_LIMIT = 0.05  # of the image's, where sampling begins
 
 
-def remarks(config: Config, baseline: Config, facts: About) -> Iterator[str]:
+def remarks(config: Config, baseline: Config, facts: About, data: str) -> Iterator[str]:
     """The remarks on a trial, each without a full stop and without a semicolon.
 
     Args:
         baseline: of the study.
         facts: of its dataset.
+        data: what it is called.
     """
     if not facts.class_names:
-        yield f"no miou, as the data ({config.data.dataset}) have no masks"
+        yield f"no miou, as the data ({data}) have no masks"
     sampled = "fid" in config.stages and config.sampling.source == "model" and config.training.train_steps
     if sampled and (signal := terminal_signal(config.diffusion)) > SIGNAL_LIMIT:
         yield (
@@ -48,6 +51,12 @@ def _warmup(config: Config) -> Iterator[str]:
             f"its training ends after {wanted.train_steps:,} of {wanted.warmup_steps:,} warmup_steps, at a learning "
             f"rate of {learning_rate(wanted, wanted.train_steps - 1):.2g} in place of {wanted.learning_rate:g}"
         )
+
+
+def called(data: Data, root: Path | None) -> str:
+    """What the data are called in a message: by the dataset's name, or as the one file that holds them."""
+    of_file = data.dataset == "folder" and root is not None and root.is_file()
+    return f"file {root.name}" if of_file and root else data.dataset
 
 
 def splits(facts: About) -> str:

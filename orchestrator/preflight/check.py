@@ -28,8 +28,6 @@ from orchestrator.preflight.on_node import answer, dry_trial, versions
 from orchestrator.storage.locations import Locations
 from orchestrator.tracking.address import check_tracking
 from orchestrator.tracking.backend import prove_files, reason, without_password
-from trainables.config import references
-from trainables.source import own_files, reached, source_hash
 from trainables.store import Store
 
 __all__ = ["Finding", "check", "look", "show"]
@@ -97,14 +95,13 @@ def _ask(study: Study, probe: Probe, node: Node, works: bool, thorough: bool) ->
         works: whether a trial can run there; the data are needed nowhere else.
     """
     configs = [study.baseline, *(trial.config for trial in study.trials)]
-    own = _own_parts(study)
     inception = any("fid" in c.stages and {"fid", "kid"} & set(c.fid.metrics) for c in configs)
     wanted = {
         "store": True,
         "data": works,
         "disk": thorough,
         "checkpoint": works and thorough and study.inputs.checkpoint is not None,
-        "own code": works and bool(own),
+        "own code": works and bool(study.own.parts),
         "inception": works and thorough and inception,
     }
     return {
@@ -114,8 +111,8 @@ def _ask(study: Study, probe: Probe, node: Node, works: bool, thorough: bool) ->
         "probe": probe.name,
         "token": probe.token,
         "fingerprint": study.about.fingerprint,
-        "own_parts": own,
-        "own_source": source_hash(reached(own, frozenset())),
+        "own_parts": study.own.parts,
+        "own_source": study.own.source,
         **_shared(study),
     }
 
@@ -125,14 +122,8 @@ def _shared(study: Study) -> dict[str, Any]:
     return {
         "config": study.baseline.model_dump(mode="json"),
         "inputs": inputs,
-        "own_files": own_files(_own_parts(study)),
+        "own_files": dict(study.own.files),
     }
-
-
-def _own_parts(study: Study) -> list[str]:
-    """All parts of the person's own that the study runs."""
-    configs = [study.baseline, *(trial.config for trial in study.trials)]
-    return sorted({reference for config in configs for reference in references(config).values()})
 
 
 class Probe:

@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.cluster.resources import trials_a_gpu
 from orchestrator.errors import Unfit
-from orchestrator.planning.remarks import splits
+from orchestrator.planning.remarks import called, splits
 from orchestrator.preflight.findings import tried
 from results.formatting import size
 from trainables.config import Config, apply
@@ -81,12 +81,13 @@ def _measure_disk(ask: Ask) -> str:
 
 def _compare_data(ask: Ask) -> str:
     data = Config.model_validate(ask["config"]).data
-    facts = about(data, _inputs(ask).data_root)
+    root = _inputs(ask).data_root
+    facts = about(data, root)
     found, expected = facts.fingerprint, ask["fingerprint"]
     if found != expected:
         where = ask["inputs"]["data_root"] or "the dataset's own folder"
         raise Unfit(f"other files than the driver's in {where}: fingerprint {found[:12]}, but it has {expected[:12]}")
-    return f"{data.dataset}, {splits(facts)}; fingerprint {found[:12]}"
+    return f"{called(data, root)}, {splits(facts)}; fingerprint {found[:12]}"
 
 
 def _compare_checkpoint(ask: Ask) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from orchestrator.planning.plan import Study
 from trainables.config import Config, apply, reads_features, references
 from trainables.data import About
 from trainables.own_modules import told
-from trainables.own_parts import PartError, is_reference
+from trainables.own_parts import PartError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from trainables.training import Network
 
 IMAGES = 4  # random ones, that two steps are tried on
+METRIC_IMAGES = 16  # random ones in each of the two sets that a metric is tried on
+NAMED = 3  # weights without a gradient, of how many there are
 TRAINED = ("network", "unet.", "diffusion.", "training.")  # the settings of parts that a training runs
 
 
@@ -59,18 +62,33 @@ def _tried(config: Config, about: About) -> Iterator[str]:
     """
     parts = references(config)
     trained = {setting: part for setting, part in parts.items() if setting.startswith(TRAINED)}
-    whose = ", ".join(f"{setting}={part}" for setting, part in (trained or parts).items())
+    if trained:
+        with _told_of(trained):
+            yield from _network_tried(config, about, _named(trained))
+    if "fid" not in config.stages:
+        return
+    for setting, part in parts.items():
+        with _told_of({setting: part}):
+            if setting == "sampling.sampler":
+                _check_sampler(config, about)
+            elif setting.startswith("fid.metrics"):
+                _check_metric(part, config, about)
+
+
+def _named(parts: Mapping[str, str]) -> str:
+    return ", ".join(f"{setting}={part}" for setting, part in parts.items())
+
+
+@contextlib.contextmanager
+def _told_of(parts: Mapping[str, str]) -> Iterator[None]:
+    """Raises whatever ends the block as a `PartError` that names its parts, each once."""
     try:
-        if trained:
-            yield from _network_tried(config, about, whose)
-        if is_reference(config.sampling.sampler) and "fid" in config.stages:
-            _check_sampler(config, about)
-        if config.fid.own and "fid" in config.stages:
-            _check_metrics(config, about)
+        yield
     except PartError as error:
-        raise PartError(f"{whose}: {error}") from None
+        setting = next((f"{setting}=" for setting, part in parts.items() if str(error).startswith(f"{part}: ")), "")
+        raise PartError(f"{setting}{error}" if setting else f"{_named(parts)}: {error}") from None
     except Exception as error:  # whatever a person's code raises
-        raise PartError(f"{whose}: {told(error)}") from None
+        raise PartError(f"{_named(parts)}: {told(error)}") from None
 
 
 def _network_tried(config: Config, about: About, whose: str) -> Iterator[str]:
@@ -92,7 +110,9 @@ def _network_tried(config: Config, about: About, whose: str) -> Iterator[str]:
         yield f"{whose} puts out the same at every timestep: does it use t?"
     if reads_features(config):
         _check_features(network, config, x_t)
-    _check_repeats(config, channels)
+    ungraded = _check_training(config, channels)
+    if ungraded:
+        yield f"{whose}: no gradient in two steps of training for {ungraded}: detached, or not used?"
 
 
 def _prediction(network: Network, x_t: Tensor, t: int, expected: tuple[int, ...]) -> Tensor:
@@ -119,8 +139,11 @@ def _check_features(network: Network, config: Config, x_t: Tensor) -> None:
             )
 
 
-def _check_repeats(config: Config, channels: int) -> None:
-    """Two steps of training, twice from one seed, must end at the same weights, and those must be fit to be kept."""
+def _check_training(config: Config, channels: int) -> str:
+    """The weights that two steps of training give no gradient, in words; "" for none.
+
+    The steps, made twice from one seed, must end at the same weights, and those must be fit to be kept.
+    """
     import torch
     from safetensors.torch import save
 
@@ -130,17 +153,26 @@ def _check_repeats(config: Config, channels: int) -> None:
     size = config.data.image_size
     images = torch.randint(0, 256, (IMAGES, channels, size, size), generator=torch.Generator().manual_seed(1))
     brief = apply(config, {"training.train_steps": 2, "training.batch_size": 2})
-    ends = []
+    ends, graded = list[bytes](), set[str]()
     for _ in range(2):
         with torch.random.fork_rng(devices=[]):  # a training seeds the global generator
             trainer = Trainer(brief, images.to(torch.uint8))
-            list(trainer.run())
+            for _ in trainer.run():  # at each step: a layer may be left out of some, at random
+                graded |= {name for name, weight in trainer.model.named_parameters() if weight.grad is not None}
         ends.append(save(weights_of(trainer.ema)))
     if ends[0] != ends[1]:
         raise PartError(
             "two trainings from one seed differ: draw at random from torch's global generator alone, which is seeded, "
             "not from random, numpy or a generator of your own"
         )
+    # Not those that are 0: what begins at zero gives what comes before it such gradients.
+    meant = [name for name, weight in trainer.model.named_parameters() if weight.requires_grad]
+    return _listed([name.removeprefix("network.") for name in meant if name not in graded])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _check_sampler(config: Config, about: About) -> None:
@@ -166,15 +198,17 @@ def _check_sampler(config: Config, about: About) -> None:
         raise PartError("two draws from one generator differ: draw at random from the generator that it is given alone")
 
 
-def _check_metrics(config: Config, about: About) -> None:
-    """Each metric must give a number of two sets of images, and the same one again."""
+def _check_metric(part: str, config: Config, about: About) -> None:
+    """It must give a finite number of two sets of images, and the same one again."""
     import torch
 
     from trainables.evaluation.fid import own_metrics
 
-    shape, generator = (16, about.image_channels, config.data.image_size, config.data.image_size), torch.Generator()
+    shape, generator = (METRIC_IMAGES, about.image_channels, *[config.data.image_size] * 2), torch.Generator()
     samples, real = (torch.randint(0, 256, shape, generator=generator.manual_seed(i)).to(torch.uint8) for i in (0, 1))
-    for name, part in config.fid.own.items():
-        first, second = (own_metrics({name: part}, samples, real, 0, 0)[name] for _ in range(2))
-        if first != second and not (math.isnan(first) and math.isnan(second)):
-            raise PartError(f"{name} gives {first:g}, then {second:g} of the same images: figures would not repeat")
+    first, second = (own_metrics({part: part}, samples, real, 0, 0)[part] for _ in range(2))
+    for value in (first, second):
+        if not math.isfinite(value):
+            raise PartError(f"gives {value:g} of {METRIC_IMAGES} random images: must give a finite number")
+    if first != second:
+        raise PartError(f"gives {first:g}, then {second:g} of the same images: figures would not repeat")

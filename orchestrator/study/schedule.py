@@ -23,9 +23,8 @@ from orchestrator.cluster.resources import Limits, Resources
 from orchestrator.planning.plan import Trial
 from orchestrator.study.session_config import SCRATCH, Events, SessionConfig
 from orchestrator.study.worker import answer_sigterm, point_of, run_spec
-from trainables.config import Config, references
+from trainables.config import Config
 from trainables.own_places import take
-from trainables.source import own_files
 
 
 def run(trials: Sequence[Trial], session_config: SessionConfig, events: Events, folder: Path) -> None:
@@ -59,6 +58,7 @@ def search(
     searcher: Searcher,
     count: int,
     baseline: Config,
+    own_files: Mapping[str, str],
     trial_of: Callable[[Mapping[str, Any]], Trial],
     session_config: SessionConfig,
     events: Events,
@@ -68,15 +68,15 @@ def search(
 
     Args:
         baseline: what the points change.
+        own_files: the code of the person's own that all of them run, by path: no point changes a part.
         trial_of: the trial of a point.
         folder: where Tune may keep its own files; it is emptied at the end.
 
     Raises:
         KeyboardInterrupt: the person stopped the search.
     """
-    own = own_files(references(baseline).values())  # no point changes a part
-    take(own)  # what is edited from now on is of no point: the workers run these, and the points' keys are of these
-    shared = {"baseline": baseline.model_dump(mode="json"), "own_files": own, **_shared(session_config)}
+    take(own_files)  # the workers run these, so the points' keys must be of these, whatever is edited
+    shared = {"baseline": baseline.model_dump(mode="json"), "own_files": dict(own_files), **_shared(session_config)}
     listener = _Listener(lambda config: trial_of(point_of(config)), session_config.limits, events)
     how = tune.TuneConfig(**_how(session_config), search_alg=searcher, num_samples=count)
     _fit({"shared": shared}, how, listener, session_config, folder)

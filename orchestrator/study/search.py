@@ -82,8 +82,8 @@ def _run(
             )
             points = _Points(study, locations, session)
             run = partial(
-                schedule.search, searcher, trials - done, study.baseline, points, session_config, session.events,
-                session.folder,
+                schedule.search, searcher, trials - done, study.baseline, study.own.files, points, session_config,
+                session.events, session.folder,
             )  # fmt: skip
             interrupted = session.scheduled(run, session_config.resources, address)
         return session.close(interrupted, lambda writer: _show(study, locations, memory, writer))

@@ -13,6 +13,7 @@ from orchestrator.cluster.connection import demand, start_ray, stop_ray
 from orchestrator.cluster.resources import Resources
 from orchestrator.errors import UsageError, one_line
 from orchestrator.planning.plan import Study, Trial
+from orchestrator.program import PROGRAM
 from orchestrator.storage.earlier_code import EarlierCode
 from orchestrator.storage.locations import Locations
 from orchestrator.study.progress import Board
@@ -165,7 +166,8 @@ class Session:
         try:
             show(self.writer)
         except (OSError, UsageError) as error:
-            self.board.line(f"no report: {one_line(error)}; once that is mended, `report {self.study.name}` makes it")
+            command = f"{PROGRAM} report {self.study.name}"
+            self.board.line(f"no report: {one_line(error)}; once that is mended, `{command}` makes it")
             return False
         return True
 

@@ -15,7 +15,6 @@ from orchestrator.cluster.resources import device_told
 from orchestrator.console import console
 from orchestrator.errors import UsageError, one_line
 from orchestrator.planning.plan import Study
-from orchestrator.planning.remarks import splits
 from orchestrator.storage.earlier_code import EarlierCode
 from orchestrator.storage.locations import Locations
 from orchestrator.storage.registry import Registry
@@ -110,7 +109,7 @@ def _run(study: Study, locations: Locations, session_config: SessionConfig, addr
             session.board.line(remark)
         for note in study.notes:
             session.board.line(f"note: {note}")
-        session.board.line(f"data {study.baseline.data.dataset}: {splits(study.about)}")
+        session.board.line(study.data_told)
         _leave_file(study, locations.study_file(study.name), session)
         session.board.line(f"study {study.name}: {session.summary()}")
         session.board.line(device_told(session_config.resources, address))
@@ -131,7 +130,7 @@ def _leave_file(study: Study, path: Path, session: Session) -> None:
     try:
         beside.write_text(study.as_file, encoding="utf-8")
         beside.replace(path)
-        for name, text in study.own_files.items():
+        for name, text in study.own.files.items():
             (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
             (path.parent / name).write_text(text, encoding="utf-8")
     except OSError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,7 +90,14 @@ MISSING = [
         {},
         "no_module.x:B: there is no module no_module, neither in {here} nor installed",
     ),
-]
+    ("my_blok.py:B", {"my_block.py": ""},
+     "my_blok.py:B: there is no file my_blok.py in {here}; did you mean my_block.py?"),
+    ("x/my_blok.py:B", {"x/my_block.py": "", "x/other.py": ""},
+     "x/my_blok.py:B: there is no file x/my_blok.py in {here}; did you mean x/my_block.py?"),
+    ("my_blok:B", {"my_block/__init__.py": ""},
+     "my_blok:B: there is no module my_blok, neither in {here} nor installed; did you mean my_block?"),
+    ("tourch.nn:B", {}, "tourch.nn:B: there is no module tourch, neither in {here} nor installed; did you mean torch?"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("reference", "files", "says"), MISSING, ids=[f"{r} {list(f)}" for r, f, _ in MISSING])
@@ -119,6 +129,10 @@ FAILING = [
     ("a.py:B", {"a.py": "import math\nfrom math import sin\nclass D: ...\ndef c(): ...\nE = 1"},
      "a.py:B: there is no B in it; it has D, c"),
     ("a.py:B", {"a.py": "x = 1"}, "a.py:B: there is no B in it; it has nothing that can be called"),
+    ("a.py:ReluBlok", {"a.py": "class ReluBlock: ..."},
+     "a.py:ReluBlok: there is no ReluBlok in it; did you mean ReluBlock?"),
+    ("package:Blok", {"package/__init__.py": "from package.b import Block", "package/b.py": "class Block: ..."},
+     "package:Blok: there is no Blok in it; did you mean Block?"),
     ("a.py:B", {"a.py": "B = 1"}, "a.py:B: must be a class or a function, but is int"),
     ("no_module:B", {}, "no_module: cannot be imported: ModuleNotFoundError: No module named 'no_module'"),
     ("package.b:B", {"package/__init__.py": "", "package/b.py": "import package.c"},
@@ -247,6 +261,30 @@ def test_the_version_of_an_installed_part_is_its_packages(own_folder: Path) -> N
     assert version_of("no_module:B") == version_of("json:dumps") == version_of("resnet") == ""
     write(own_folder, {"mine.py": "def b(): ..."})
     assert version_of("mine:b") == version_of("mine.py:b") == ""
+
+
+def test_folders_of_sent_files_go_once_nobody_has_used_them_for_a_week(tmp_path: Path) -> None:
+    mine = tmp_path / f"diffusion-ablations-{os.getuid()}"
+    old, used, recent = (mine / f"parts-{name}" for name in ("old", "used", "recent"))
+    for folder in (old, used, recent):
+        folder.mkdir(parents=True)
+        (folder / "a.py").write_text("")
+        os.utime(folder, (0, 0) if folder != recent else None)
+    words = [sys.executable, "-c", IN_A_WORKER]
+    environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": ""}
+    handle = os.open(used, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)  # as a trial that has run for longer
+        subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    finally:
+        os.close(handle)
+    assert not old.exists() and (used / "a.py").exists() and (recent / "a.py").exists()
+    laid = set(mine.iterdir()) - {used, recent}
+    assert len(laid) == 2  # both of them are new
+    for folder in laid:
+        os.utime(folder, (0, 0))
+    subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert all(time.time() - folder.stat().st_mtime < 60 for folder in laid)  # one that is used again is young again
 
 
 def test_own_files_are_neither_pythons_nor_installed_nor_ours(own_folder: Path) -> None:

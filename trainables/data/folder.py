@@ -18,7 +18,9 @@ place of files, as `npz` says; one such file will do for ROOT.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from trainables.cache import cache_folder
@@ -61,7 +63,28 @@ def read(data: Data, root: Path | None = None) -> tuple[About, Arrays]:
 def examine(data: Data, root: Path | None, images: bool) -> Examined:
     """Its facts, and what its masks hold; its images and masks as well where they are wanted."""
     archives = _archives(root)
-    return npz.examine(archives, data, images) if archives else reading.examine(_listing(root), data, images)
+    found = npz.examine(archives, data, images) if archives else reading.examine(_listing(root), data, images)
+    assert found.survey is not None
+    passed_over = tuple(_passed_over(root, archives))
+    return replace(found, survey=replace(found.survey, remarks=(*found.survey.remarks, *passed_over)))
+
+
+def _passed_over(root: Path | None, archives: list[Path]) -> Iterator[str]:
+    """Remarks on what lies among the files that are read; `bare` has its own, of images without masks."""
+    if root is not None and root.is_file():
+        return
+    folder = _folder(root)
+    places: dict[Path, tuple[str, ...]] = {folder: (".npz",)} if archives else {}
+    if (folder / "masks").is_dir():
+        places = {folder / "images": IMAGE_SUFFIXES, folder / "masks": MASK_SUFFIXES}
+    for place, suffixes in places.items():
+        others = [path for path in place.iterdir() if path.suffix.lower() not in suffixes and path.name[0] != "."]
+        folders = [path for path in others if path.is_dir()]
+        kinds = Counter(path.suffix.lower() or "without a suffix" for path in others if path not in folders)
+        told = [f"{count} {kind}" for kind, count in sorted(kinds.items())]
+        told += [f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"] if folders else []
+        if told:
+            yield f"not read in {place.name}: {', '.join(told)} (read: {', '.join(suffixes)})"
 
 
 def _archives(root: Path | None) -> list[Path]:

@@ -213,7 +213,7 @@ class Trainer:
             if self.validation is not None:
                 metrics["classifier_validation_loss"] = self._validation_loss(self.validation)
             if not all(map(math.isfinite, metrics.values())):
-                raise Diverged(f"diverged in epoch {self.epoch} of the pixel classifier: {metrics}")
+                raise Diverged(f"in epoch {self.epoch} of the pixel classifier: {metrics}")
             self.history.append((self.step, metrics))
             yield Progress(self.step, steps, metrics)
             if checkpoints:

@@ -18,7 +18,7 @@ ABOUT = About(1, ("a", "b"), 1000, 300, 12, "fingerprint")
 
 
 def said(changes, baseline=None):
-    return list(remarks(apply(quick(), changes), baseline or apply(quick(), changes), ABOUT))
+    return list(remarks(apply(quick(), changes), baseline or apply(quick(), changes), ABOUT, "digits"))
 
 
 def test_a_usual_baseline_has_none():

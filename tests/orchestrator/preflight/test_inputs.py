@@ -172,6 +172,24 @@ def test_images_without_masks_are_planned_without_segmentation_and_the_plan_says
     assert "real_images: the distance of " in out
 
 
+def test_what_is_not_read_is_counted_by_its_ending(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("images/film.gif", "images/b.GIF", "images/notes.txt", "images/.hidden", "masks/1.json", "masks/odd"):
+        (own / name).write_text("")
+    (own / "images/more").mkdir()
+    assert main(["ablations", "--preset", "own", "--data-root", str(own), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "note: not read in images: 2 .gif, 1 .txt, 1 folder (read: .png, .jpg, .jpeg, .bmp, .webp)\n" in out
+    assert "note: not read in masks: 1 .json, 1 without a suffix (read: .png, .npy)\n" in out
+
+
+def test_what_is_not_read_beside_a_npz_is_counted_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8))
+    (tmp_path / "film.gif").write_text("")
+    assert main(["ablations", "--preset", "own", "--data-root", str(tmp_path), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert f"note: not read in {tmp_path.name}: 1 .gif (read: .npz)\n" in out
+
+
 def test_masks_are_segmented_by_the_same_preset(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ablations", "--preset", "own", "--data-root", str(own), "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -213,7 +231,8 @@ def test_a_npz_is_planned_as_a_folder_is(masked: bool, tmp_path: Path, capsys: p
     assert main(["ablations", "--preset", "own", "--data-root", str(tmp_path / "mine.npz"), "--dry-run"]) == 0
     out = capsys.readouterr().out
     splits = "78 to train on, 26 labelled, 26 held out" if masked else "104 to train on, 26 held out, no masks"
-    assert f"data folder: 130 images (RGB): {splits}\n" in out
+    assert f"data file mine.npz: 130 images (RGB): {splits}\n" in out
+    assert masked or "as the data (file mine.npz) have no masks\n" in out
     assert "note: mine.npz: y is not read\n" in out
     assert ("class 1" in out) == ("raw_pixels" in out) == masked
 

@@ -1,10 +1,13 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from orchestrator.cluster.nodes import Node
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
-from orchestrator.preflight import on_node
+from orchestrator.preflight import check, on_node
 from search_spaces.spaces import ABLATIONS, SEGMENTATION
 from trainables.config import apply
 from trainables.data import about
@@ -112,3 +115,18 @@ def test_a_node_imports_the_code_that_it_is_sent_and_compares_it_with_the_driver
     broken = ask | {"own_files": {"own.py": "import nowhere\n"}}
     ((_, ok, detail),) = on_node.answer(broken)["found"]
     assert not ok and "No module named 'nowhere'" in detail
+
+
+@pytest.mark.parametrize("of", [plan.build, partial(plan.search, objective="validation_miou")], ids=["study", "search"])
+def test_a_check_compares_the_code_that_the_study_was_planned_with(own_folder, tiny, of):
+    file, text = own_folder / "own.py", "def schedule(timesteps):\n    return [0.1] * timesteps\n"
+    file.write_text(text)
+    settings = tiny | {"diffusion.beta_schedule": "own.py:schedule"}
+    study = of(Request(SEGMENTATION, settings=settings, heat_map=()))
+    file.write_text(text.replace("0.1", "0.2"))  # meanwhile
+    ask = check._ask(study, check.Probe(str(own_folder / "store")), Node("id", "name", {}), works=True, thorough=False)
+    assert ask["own_files"] == {"own.py": text}
+    assert "own code" in ask["looks"]
+    file.unlink()  # the node has what it is sent alone
+    ((_, ok, detail),) = on_node.answer({**ask, "looks": ["own code"]})["found"]
+    assert ok and detail == f"own.py:schedule, hash {ask['own_source']}"

@@ -158,6 +158,67 @@ def test_randomness_from_torchs_global_generator_repeats(here: Path) -> None:
     assert tried(here, code, **OWN_NETWORK) == []
 
 
+FUNCTIONS = [
+    ("training.loss", "(o, t): return (o - t).flatten(1).mean(1) * float('nan')",
+     "Diverged: at step 1: the loss is nan"),
+    ("training.loss", "(o, t): return (o - t).flatten(1).mean(1) + float('inf')",
+     "Diverged: at step 1: the loss is inf"),
+    ("training.loss", "(o, t): return torch.sqrt(((o - o) ** 2).flatten(1).mean(1))",  # whose gradient is none
+     "Diverged: at step 2: the loss is nan"),
+    ("diffusion.beta_schedule", "(T): return [float('nan')] * T",
+     "must give 1000 betas above 0 and below 1, but gives nan to nan"),
+    ("sampling.sampler", "(x_t, x_0, *others): return x_0 * float('nan')", "gives images that are not finite"),
+    ("sampling.sampler", "(*anything): return None", "must give images (2, 1, 8, 8) of torch.float32, not NoneType"),
+    ("fid.metrics[0]", "(a, b): return float('nan')", "gives nan of 16 random images: must give a finite number"),
+    ("fid.metrics[0]", "(a, b): return float('inf')", "gives inf of 16 random images: must give a finite number"),
+    ("fid.metrics[0]", "(a, b): return None", "must give a number, but gives NoneType"),
+    ("fid.metrics[0]", "(a, b): return random.random()",
+     r"gives 0\.\d+, then 0\.\d+ of the same images: figures would not repeat"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "code", "says"), FUNCTIONS, ids=[f"{s} {c}" for s, c, _ in FUNCTIONS])
+def test_a_function_that_cannot_be_used_is_told_once(here: Path, setting: str, code: str, says: str) -> None:
+    name, place, _ = setting.partition("[0]")
+    told = refused(here, f"def f{code}", **{name: ("own.py:f",) if place else "own.py:f"})
+    says = says if "\\" in says else re.escape(says)
+    assert re.search(rf"^({re.escape(setting)}=|variant baseline: )own\.py:f: {says}$", told), told
+
+
+def test_of_two_parts_the_one_that_fails_is_named(here: Path) -> None:
+    code = BLOCK + "def f(a, b): return 0 * float('nan')"
+    assert refused(here, code, **OWN_BLOCK, **{"fid.metrics": ("own.py:f",)}).startswith("fid.metrics[0]=own.py:f: ")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "weights"),
+    [
+        ("(h, self.slope)", "(h, self.slope).detach()", "embed.0.weight, embed.0.bias, embed.2.weight and 15 more"),
+        ("self.convolution(x)", "self.convolution(x.detach())", "stem.weight, stem.bias"),
+        ("self.slope = slope", "self.slope, self.idle = slope, nn.Linear(1, 1)", ".idle.weight, "),
+    ],
+    ids=["detached", "cut off", "not used"],
+)
+def test_weights_without_a_gradient_are_noted(here: Path, before: str, after: str, weights: str) -> None:
+    (note,) = tried(here, BLOCK.replace(before, after), **OWN_BLOCK)
+    assert note.startswith("baseline: unet.block=own.py:Block: no gradient in two steps of training for ")
+    assert weights in note and note.endswith(": detached, or not used?")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("h = self.convolution(x)", "h = 0 * self.convolution(x)"),  # a gradient of zero, as of a branch that begins so
+        ("self.slope = slope", "self.slope, self.idle = slope, nn.Linear(1, 1).requires_grad_(False)"),
+        # At random in one of two steps.
+        ("self.slope)", "self.slope) if not self.training or torch.rand(()) < 0.5 else self.convolution(x)"),
+    ],
+    ids=["zero", "frozen", "left out at random"],
+)
+def test_weights_that_are_meant_so_are_not_noted(here: Path, before: str, after: str) -> None:
+    assert tried(here, BLOCK.replace(before, after), **OWN_BLOCK) == []
+
+
 WORDS = ["--variants", "baseline", "--dry-run"]
 
 
@@ -187,6 +248,26 @@ def test_the_command_ends_with_one_line_and_code_2(
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(says, line), line
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        ("own.py:Nett", "network: own.py:Nett: there is no Nett in it; did you mean Net?"),
+        ("onw.py:Net", "network: onw.py:Net: there is no file onw.py in {here}; did you mean own.py?"),
+        (
+            "own.py:Net",
+            "segmentation.blocks must be names of modules of own.py:Net, such as [up_blocks.*], but got [3]",
+        ),
+    ],
+)
+def test_a_network_that_is_not_there_is_told_before_what_it_needs(here: Path, network: str, says: str) -> None:
+    says = says.format(here=here)
+    assert refused(here, NETWORK, network=network) == says
+    request = Request(ABLATIONS, settings=SMALL, chosen=["baseline"], new=[("mine", {"network": network})])
+    with pytest.raises(UsageError) as caught:
+        build(request)
+    assert str(caught.value) == f"variant mine: {says}"
 
 
 def test_a_variant_is_named_and_one_that_works_is_planned(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_a_report_that_cannot_be_written_loses_no_record(session, capsys, error)
     assert mine.close(False, show) == FAILED
     assert mine.writer.closed
     out = capsys.readouterr().out
-    assert "no report: " in out and "once that is mended, `report mine` makes it" in out
+    assert "no report: " in out and "once that is mended, `python -m orchestrator.run report mine` makes it" in out
 
 
 def test_a_remark_on_what_only_adorns_the_records_is_told_and_fails_no_study(session, capsys):

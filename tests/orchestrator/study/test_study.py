@@ -39,7 +39,7 @@ def test_a_failed_trial_makes_the_exit_code_1_and_is_shown_beside_the_others(stu
     _, first, _, _ = study
     assert first.returncode == 1, first.stdout + first.stderr
     assert "FAILED" in first.stdout
-    assert "diverged at step" in first.stdout
+    assert "Diverged: at step" in first.stdout
     for name in ("baseline", "cosine", "untrained", "real_images", "raw_pixels"):
         assert re.search(rf"^{name} .*\d", first.stdout, re.MULTILINE), first.stdout
     assert "Traceback" not in first.stdout + first.stderr
@@ -50,7 +50,7 @@ def test_mlflow_has_one_run_a_trial_with_how_it_ended(study):
     expected = dict.fromkeys(["baseline", "cosine", "untrained", "real_images", "raw_pixels"], "FINISHED")
     expected["wild"] = "FAILED"
     assert {name: run.info.status for name, run in between.items()} == {f"{n}-seed0": s for n, s in expected.items()}
-    assert "diverged at step" in between["wild-seed0"].data.tags["error"]
+    assert between["wild-seed0"].data.tags["error"].startswith("Diverged: at step ")
     assert {"fid_digits", "miou", "loss", "wall_time_s"} <= set(between["baseline-seed0"].data.metrics)
     assert not {"pid", "timestamp", "iterations_since_restore"} & set(between["baseline-seed0"].data.metrics)
 
