@@ -18,7 +18,7 @@ from waiting import wait_until
 KILLS = int(os.environ.get("ABLATION_SOAK_KILLS", "1"))
 SEED = int(os.environ.get("ABLATION_SOAK_SEED", "0"))
 # A soak's studies are longer and see more kills each: else most of its time would go into starts and ends.
-A_ROUND, STEPS, ROUND_S = (3, 500, 240) if KILLS == 1 else (12, 3000, 1800)
+A_ROUND, STEPS, ROUND_S = (3, 500, 240) if KILLS == 1 else (12, 1500, 1800)
 TRIALS = ["baseline", "cosine", "untrained", "real_images", "raw_pixels"]
 OFTEN = ["--variants", "cosine", "--checkpoint-interval", "0.3"]
 
