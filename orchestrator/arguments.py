@@ -119,6 +119,9 @@ def _add_study(parser: argparse.ArgumentParser, space: Space) -> None:
     )  # fmt: skip
     add("--components", nargs="+", metavar="NAME", help="the variants that the design combines (default: all that run)")
     add("--pairs", nargs="+", metavar="NAME+NAME", help="run two variants together too, such as adagn+cosine")
+    add(
+        "--detect", metavar="PERCENT", help="run nothing: how many seeds it takes to see such a difference, such as 2%%"
+    )
     add("--variants", nargs="+", metavar="NAME", help="only these, and the baseline (default: all)")
     add("--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE, ...'", help="add a variant")
     add("--variants-file", type=Path, metavar="FILE", help="add variants from a YAML file")

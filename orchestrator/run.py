@@ -24,6 +24,7 @@ from orchestrator.cluster.connection import set_environment
 from orchestrator.errors import UsageError
 from orchestrator.new.folder import make
 from orchestrator.planning import draft, plan, study_file
+from orchestrator.planning.settings import Request
 from orchestrator.preflight.inputs import planned, with_checkpoint
 from orchestrator.preflight.order import checked, look
 from orchestrator.program import PROGRAM
@@ -63,11 +64,24 @@ def _run(args: argparse.Namespace, space: Space) -> int:
         generation = registry.generation(study.name) + args.fresh
         show_plan(study, Store(registry.root_of(generation)), resources)
         return OK
+    if args.detect:
+        return _detect(args, request)
     study, locations = checked(request, locations, plan.build, args.address, args.tracking_uri, args.store)
     from orchestrator.study.study import run
 
     session_config = SessionConfig(study.inputs, locations.store, resources, limits, args.gpu_hour_price)
     return run(study, locations, session_config, args.fresh, args.address, args.accept_code)
+
+
+def _detect(args: argparse.Namespace, request: Request) -> int:
+    from orchestrator.console import console
+    from orchestrator.study import detect
+
+    wanted, locations = detect.share(args.detect), arguments.locations(args)
+    look(locations, args.tracking_uri)
+    check_tracking(locations.tracking_uri, bool(args.tracking_uri))
+    detect.show_seeds_needed(planned(request, plan.build), locations, wanted, console())
+    return OK
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -77,8 +77,13 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 
-def _verdicts(trials: pd.DataFrame, metric: Metric) -> dict[str, dict[str, Any]]:
-    """Of every variant that is tested, what its comparison with the baseline says."""
+def column(trials: pd.DataFrame, metric: Metric) -> tuple[list[str], Column]:
+    """The rows that are compared, the baseline first, and the metric's figures in them.
+
+    Args:
+        trials: as `trials.load_trials` gives them.
+        metric: which.
+    """
     tested = trials[~trials["kind"].isin(UNTESTED)]
     names = [BASELINE, *(name for name in tested["variant"].unique() if name != BASELINE)]
     seeds = tuple(sorted(int(seed) for seed in tested["seed"].unique()))
@@ -88,9 +93,14 @@ def _verdicts(trials: pd.DataFrame, metric: Metric) -> dict[str, dict[str, Any]]
         own = tested[tested["variant"] == name]
         values[row] = _by_seed(own, metric).reindex(seeds)
         settled[row] = np.isin(seeds, own.loc[own["status"].isin(ENDED), "seed"])
+    return names, Column(values, settled, seeds)
+
+
+def _verdicts(trials: pd.DataFrame, metric: Metric) -> dict[str, dict[str, Any]]:
+    """Of every variant that is tested, what its comparison with the baseline says."""
+    names, figures = column(trials, metric)
     looks = from_text(trials.attrs.get(TAG, ""))
-    column = Column(values, settled, seeds)
-    found = compared(column, looks, lower_is_better=metric.lower_is_better, log_scale=metric.log_scale)
+    found = compared(figures, looks, lower_is_better=metric.lower_is_better, log_scale=metric.log_scale)
     return {name: dataclasses.asdict(one) for name, one in zip(names[1:], found, strict=True)}
 
 
