@@ -65,6 +65,9 @@ class Comparison:
     level: str = DESCRIPTIVE
 
 
+NOT_COMPARED = Comparison(pairs=0, verdict="", level="")  # the baseline, controls, probes
+
+
 @dataclass(frozen=True)
 class _Seen:
     """What one look says of one variant, on the scale of the comparison."""

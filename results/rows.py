@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from results.comparisons import DESCRIPTIVE
+from results.comparisons import DESCRIPTIVE, NOT_COMPARED, Comparison
 from results.footnotes import footnotes
 from results.formatting import NOTHING, count, duration, joined, number, one_line
 from results.metrics import MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric, own_metrics
 from results.size import marked
-from results.summary import variants
+from results.summary import against_controls, variants
 from results.trials import CONTROL, FINISHED
 
 Columns = list[tuple[str, list[str]]]  # header, and a text a row
@@ -33,6 +33,7 @@ class Cell:
     interval: str = ""
     verdict: str = ""
     detail: str = ""
+    against: tuple[tuple[str, str], ...] = ()  # of each control, its name and the difference from it
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def study_table(summary: pd.DataFrame, trials: pd.DataFrame) -> StudyTable:
     chosen_by = [m for m in METRICS if m.name == trials.attrs.get("objective")]
     shown = (*chosen_by, *MAIN_METRICS, *REQUESTED_METRICS, *own_metrics(trials))
     metrics = [m for m in shown if m.name in names] or [m for m in METRICS if m.name in names]
+    controls = [against_controls(trials, metric) for metric in metrics]
     rows = [
-        _row(variant, kind, delta, summary, trials[trials["variant"] == variant], metrics)
+        _row(variant, kind, delta, summary, trials[trials["variant"] == variant], metrics, controls)
         for variant, kind, delta in variants(trials).itertuples(index=False)
     ]
     several = bool((summary["n"] > 1).any())
@@ -80,12 +82,16 @@ def study_table(summary: pd.DataFrame, trials: pd.DataFrame) -> StudyTable:
 
 
 def _row(
-    variant: str, kind: str, delta: str, summary: pd.DataFrame, own: pd.DataFrame, metrics: Sequence[Metric]
-) -> Row:
+    variant: str, kind: str, delta: str, summary: pd.DataFrame, own: pd.DataFrame, metrics: Sequence[Metric],
+    controls: Sequence[Mapping[str, Mapping[str, Comparison]]],
+) -> Row:  # fmt: skip
     finished = int((own["status"] == FINISHED).sum())
     numbers = {record["metric"]: record for record in summary[summary["variant"] == variant].to_dict("records")}
     nothing = NOTHING if finished else ", ".join(own["status"].unique())
-    cells = [_cell(numbers[metric.name], metric, finished, nothing) for metric in metrics]
+    cells = [
+        replace(_cell(numbers[metric.name], metric, finished, nothing), against=tuple(_against(variant, metric, those)))
+        for metric, those in zip(metrics, controls, strict=True)
+    ]
     any_metric: dict[Any, Any] = next(iter(numbers.values()), {})
     return Row(
         variant=one_line(variant),
@@ -122,6 +128,17 @@ def _cell(numbers: Mapping[Any, Any], metric: Metric, finished: int, nothing: st
     tested = not math.isnan(numbers["p"])
     interval = f"[{number(numbers['ci_low'], metric)}, {number(numbers['ci_high'], metric)}]" if tested else ""
     return Cell(value, published, difference, interval, numbers["verdict"], _detail(numbers, metric))
+
+
+def _against(
+    variant: str, metric: Metric, controls: Mapping[str, Mapping[str, Comparison]]
+) -> Iterator[tuple[str, str]]:
+    """Of each control, its name and the difference from it with its interval, as far as the pairs allow."""
+    for control, compared in controls.items():
+        found = compared.get(variant, NOT_COMPARED)
+        difference = number(found.difference, metric, sign="+") if found.pairs else ""
+        interval = "" if math.isnan(found.p) else f"[{number(found.ci_low, metric)}, {number(found.ci_high, metric)}]"
+        yield control, joined(difference, interval, by=" ")
 
 
 def _detail(numbers: Mapping[Any, Any], metric: Metric) -> str:
@@ -192,6 +209,8 @@ def flat_columns(table: StudyTable) -> Columns:
         columns.append((difference_header(table), [joined(cell.difference, cell.interval, by=" ") for cell in cells]))
         if table.several:
             columns.append(("verdict", [joined(cell.verdict, cell.detail) for cell in cells]))
+        for c, (control, _) in enumerate(cells[0].against):
+            columns.append((f"Δ {one_line(control)}", [cell.against[c][1] for cell in cells]))
     return columns + cost_columns(table, "parameters", "wall time")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from results.alpha_spending import TAG, from_text
-from results.comparisons import Column, Comparison, compared
+from results.comparisons import NOT_COMPARED, Column, Comparison, compared
 from results.metrics import Metric, known
 from results.size import SIZES, unlike
 from results.trials import BASELINE, CONTROL, ENDED, FINISHED, PROBE, PUBLISHED, UNTESTED
@@ -58,7 +58,8 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     set or one seed. `failed` counts FAILED trials; `parameters`, `forward_flops` (operations of the network for one
     image), `wall_time_s` and `gpu_s` (seconds) are means over finished trials, NaN where nothing was recorded; `size`
     says in words by how much the network's differs from the baseline's, where that is more than 10 %; `published` is
-    what the paper prints, NaN where it prints nothing.
+    what the paper prints, NaN where it prints nothing. Then, of each control that has any of the metrics,
+    `difference_<control>` and the ends of its interval.
 
     Args:
         trials: as `trials.load_trials` gives them.
@@ -66,26 +67,40 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """
     rows, baseline = [], _cost(trials[trials["variant"] == BASELINE])
     verdicts = {metric.name: _verdicts(trials, metric) for metric in metrics}
+    controls = {metric.name: against_controls(trials, metric) for metric in metrics}
     for about in variants(trials).to_dict("records"):
         own = trials[trials["variant"] == about["variant"]]
         cost = _cost(own)
         cost["size"] = unlike(cost, baseline)
         for metric in metrics:
             published = {"published": _published(own, metric)}
-            said = verdicts[metric.name].get(about["variant"], _NOT_COMPARED)
-            rows.append(about | {"metric": metric.name} | _spread(own, metric) | said | cost | published)
-    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+            said = verdicts[metric.name].get(about["variant"], dataclasses.asdict(NOT_COMPARED))
+            more = _differences(controls[metric.name], about["variant"])
+            rows.append(about | {"metric": metric.name} | _spread(own, metric) | said | cost | published | more)
+    measured = dict.fromkeys(control for those in controls.values() for control in those)
+    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *_differences(dict.fromkeys(measured, {}), "")])
 
 
-def column(trials: pd.DataFrame, metric: Metric) -> tuple[list[str], Column]:
-    """The rows that are compared, the baseline first, and the metric's figures in them.
+def _differences(controls: Mapping[str, Mapping[str, Comparison]], variant: str) -> dict[str, float]:
+    """The variant's difference from each control, with the ends of its interval."""
+    found = {control: compared.get(variant, NOT_COMPARED) for control, compared in controls.items()}
+    return {
+        f"{name}_{control}": getattr(one, name)
+        for control, one in found.items()
+        for name in ("difference", "ci_low", "ci_high")
+    }
+
+
+def column(trials: pd.DataFrame, metric: Metric, against: str = BASELINE) -> tuple[list[str], Column]:
+    """The rows that are compared, first the one that the others are compared with, and the metric's figures in them.
 
     Args:
         trials: as `trials.load_trials` gives them.
         metric: which.
+        against: the baseline or a control.
     """
-    tested = trials[~trials["kind"].isin(UNTESTED)]
-    names = [BASELINE, *(name for name in tested["variant"].unique() if name != BASELINE)]
+    tested = trials[~trials["kind"].isin(UNTESTED) | (trials["variant"] == against)]
+    names = [against, *(name for name in tested["variant"].unique() if name != against)]
     seeds = tuple(sorted(int(seed) for seed in tested["seed"].unique()))
     values = np.full((len(names), len(seeds)), np.nan)
     settled = np.zeros(values.shape, dtype=bool)
@@ -98,13 +113,28 @@ def column(trials: pd.DataFrame, metric: Metric) -> tuple[list[str], Column]:
 
 def _verdicts(trials: pd.DataFrame, metric: Metric) -> dict[str, dict[str, Any]]:
     """Of every variant that is tested, what its comparison with the baseline says."""
-    names, figures = column(trials, metric)
+    return {name: dataclasses.asdict(found) for name, found in _compared(trials, metric, BASELINE)}
+
+
+def _compared(trials: pd.DataFrame, metric: Metric, against: str) -> Iterator[tuple[str, Comparison]]:
+    names, figures = column(trials, metric, against)
     looks = from_text(trials.attrs.get(TAG, ""))
     found = compared(figures, looks, lower_is_better=metric.lower_is_better, log_scale=metric.log_scale)
-    return {name: dataclasses.asdict(one) for name, one in zip(names[1:], found, strict=True)}
+    return zip(names[1:], found, strict=True)
 
 
-_NOT_COMPARED = dataclasses.asdict(Comparison(pairs=0, verdict="", level=""))
+def against_controls(trials: pd.DataFrame, metric: Metric) -> dict[str, dict[str, Comparison]]:
+    """Of each control that has the metric, what the comparison of the baseline and each variant with it says.
+
+    All intervals of one control hold at once in 95 % of studies, as those against the baseline do.
+
+    Args:
+        trials: as `trials.load_trials` gives them.
+        metric: which.
+    """
+    controls = trials.loc[trials["kind"] == CONTROL, "variant"].unique()
+    measured = [str(name) for name in controls if len(_by_seed(trials[trials["variant"] == name], metric))]
+    return {name: dict(_compared(trials, metric, name)) for name in measured}
 
 
 def _spread(own: pd.DataFrame, metric: Metric) -> dict[str, float]:

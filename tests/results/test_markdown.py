@@ -10,7 +10,7 @@ def test_markdown_rows_all_have_the_headers_columns() -> None:
     trials = with_trials(digits_study(), trial(EVIL, 0, 9, delta="a|b=1", fid_digits=1.0))
     table, *rest = markdown_table(summary_of(trials), trials).split("\n\n")
     counts = {line.replace("\\|", "").count("|") for line in table.splitlines()}
-    assert counts == {12}  # 11 columns: 3 + 2 x 3 + 2
+    assert counts == {13}  # 12 columns: 3, for each of 2 metrics 3, one for the control that has a FID, 2
     assert "<script>" not in table
     assert "`a\\|b=1`" in table
     assert "*held-out*" in table
