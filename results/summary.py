@@ -77,8 +77,8 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
             said = verdicts[metric.name].get(about["variant"], dataclasses.asdict(NOT_COMPARED))
             more = _differences(controls[metric.name], about["variant"])
             rows.append(about | {"metric": metric.name} | _spread(own, metric) | said | cost | published | more)
-    measured = dict.fromkeys(control for those in controls.values() for control in those)
-    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *_differences(dict.fromkeys(measured, {}), "")])
+    measured = {control: compared for those in controls.values() for control, compared in those.items()}
+    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *_differences(measured, "")])
 
 
 def _differences(controls: Mapping[str, Mapping[str, Comparison]], variant: str) -> dict[str, float]:
