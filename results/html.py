@@ -1,241 +1,186 @@
-"""A study as one self-contained HTML page: table, verdicts, what did not finish, breakdowns, pictures."""
+"""A study as one self-contained HTML page: forest plot, table, curves, pictures, how it was done, its data."""
 
 from __future__ import annotations
 
 import base64
-import html
-import math
+import hashlib
 import mimetypes
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from results.breakdowns import fid_by_samples, iou_by_class
 from results.footnotes import sentence
-from results.formatting import NOTHING, joined, number, one_line
-from results.metrics import FRECHET_METRICS, METRICS, Metric
-from results.rows import StudyTable, flat_columns, study_table
-from results.summary import variants
-from results.trials import CONTROL, FINISHED
+from results.formatting import joined, one_line
+from results.methods import methods
+from results.page.breakdown_tables import fid_section, heat_section, iou_section
+from results.page.cost import cost
+from results.page.data import as_element
+from results.page.elements import escaped, folded, listed, note, section
+from results.page.encoding import data_uri, recoded
+from results.page.forest_plot import forest_plots
+from results.page.loss_curves import Seeds, loss_curves
+from results.page.pictures import pictures
+from results.page.study_table import html_study_table
+from results.rows import StudyTable, study_table
+from results.study_folder import row_commands
+from results.trials import BASELINE, CONTROL, FINISHED, PROBE, without_settings
 
 Pictures = Mapping[str, Mapping[str, Path]]
 
-_MARKED = ("helps", "hurts", "inconclusive", "FAILED", "KILLED")  # words that have a colour in the style sheet
-_MIOU = next(metric for metric in METRICS if metric.name == "miou")
-_CSS = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 94rem; margin: 0 auto;
-  padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.6rem; margin: 0 0 1rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .75rem; text-align: left; vertical-align: top; white-space: nowrap; }
-th:first-child, td:first-child { padding-left: 0; font-weight: 600; position: sticky; left: 0; background: #fff; }
-th { border-bottom: 2px solid #1c2430; }
-tbody + tbody { border-top: 2px solid #1c2430; color: #5b6575; }
-b { color: #1c2430; font-weight: 700; }
-tbody tr + tr { border-top: 1px solid #e3e7ed; }
-td.changed { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
-.helps { color: #12723a; font-weight: 600; } .hurts, .FAILED, .KILLED { color: #b3261e; font-weight: 600; }
-.inconclusive { color: #7a5b00; }
-p.note, figcaption, footer { color: #5b6575; font-size: .875rem; } p.note { margin: .3rem 0; }
-li { overflow-wrap: anywhere; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.25rem; align-items: flex-start; }
-figure { margin: 0; max-width: 100%; } figure img { display: block; max-width: 100%; height: auto; }
-footer { margin-top: 3rem; overflow-wrap: anywhere; }
-"""
+_PAGE = Path(__file__).with_name("page")
 
 
-def html_page(
-    study: str,
-    summary: pd.DataFrame,
-    trials: pd.DataFrame,
-    pictures: Pictures,
-    overview: Mapping[str, Path] | None = None,
-) -> str:
-    """The page, in which every text is escaped and every picture inlined.
+@dataclass(frozen=True)
+class Beside:
+    """What the page shows beside its table.
+
+    Args:
+        shown: variant -> seed -> what is shown of the trial, in the table's order.
+        without_pictures: the finished trials of which nothing is shown, by name.
+        overview: caption -> image file, of pictures of the whole study.
+        study_file: the text of the study as a file; "" where there is none.
+        pictures: where all pictures lie.
+    """
+
+    shown: Mapping[str, Seeds] = field(default_factory=dict)
+    without_pictures: Sequence[str] = ()
+    overview: Mapping[str, Path] = field(default_factory=dict)
+    study_file: str = ""
+    pictures: str = "the folder pictures beside this page"
+
+
+def html_page(study: str, summary: pd.DataFrame, trials: pd.DataFrame, beside: Beside | None = None) -> str:
+    """The page, in which every text is escaped, and which needs no other file and no network.
 
     Args:
         study: the page's title.
         summary: as `summary.summarise` gives it.
         trials: as `trials.load_trials` gives them.
-        pictures: variant -> caption -> image file.
-        overview: caption -> image file, of pictures of the whole study.
+        beside: what else it shows.
     """
-    title, table = html.escape(study), study_table(summary, trials)
-    unfinished = [f"{row.variant}: {line}" for row in table.rows for line in row.unfinished]
-    notes = trials.loc[trials["status_note"] != "", ["variant", "seed", "status_note"]].itertuples(index=False)
+    beside, figures = beside or Beside(), without_settings(trials)
+    table = study_table(summary, figures)
     parts = [
-        f"<h1>{title}</h1>",
-        f'<div class="scroll">{_table(table)}</div>',
-        *(_note(sentence(line)) for line in table.footnotes),
-        _gallery("Overview", overview or {}),
-        _list("Verdicts", _verdict_sentences(table) if table.several else []),
-        _list("Trials that did not finish", unfinished),
-        _list("Notes", [f"{variant}, seed {seed}: {one_line(note)}" for variant, seed, note in notes]),
-        _iou_section(trials),
-        _fid_section(trials),
-        *_pictures(table, pictures),
-        f"<footer>{html.escape(_provenance(trials))}</footer>",
+        f"<header><h1>{escaped(study)}</h1>\n{_lead(table, figures)}</header>",
+        forest_plots(table, summary, figures),
+        section("Table", html_study_table(table), *(note(sentence(line)) for line in table.footnotes)),
+        section("Overview", _gallery(beside.overview)),
+        _unfinished(table),
+        _notes(figures),
+        loss_curves(beside.shown),
+        pictures(beside.shown, beside.pictures),
+        _lost(beside.without_pictures),
+        heat_section(trials, summary),
+        iou_section(figures),
+        fid_section(figures),
+        cost(table, summary, figures),
+        section("Methods", _paragraph(methods(trials, table.metrics)), _commands(beside.study_file, trials)),
+        f"<footer>{escaped(_provenance(trials))}</footer>",
+        as_element(study, trials),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_CSS}</style></head>\n<body>\n"
-        + "\n".join(filter(None, parts))
-        + "\n</body></html>\n"
-    )
+    return _document(study, "\n".join(filter(None, parts)))
 
 
 def html_table(summary: pd.DataFrame, trials: pd.DataFrame) -> str:
     """The page's table alone, with the lines below it."""
     table = study_table(summary, trials)
-    return "\n".join([_table(table), *(_note(sentence(line)) for line in table.footnotes)])
+    return "\n".join([html_study_table(table), *(note(sentence(line)) for line in table.footnotes)])
 
 
 def html_pictures(pictures: Pictures) -> str:
-    """The page's pictures alone, each put into the text.
+    """Pictures by variant, each put into the text.
 
     Args:
         pictures: variant -> caption -> image file.
     """
-    return "\n".join(_gallery(variant, of_variant) for variant, of_variant in pictures.items())
+    return "\n".join(section(variant, _gallery(of_variant)) for variant, of_variant in pictures.items())
 
 
-def _table(table: StudyTable) -> str:
-    columns = flat_columns(table)
-    rows = [[_cell(header, texts[i]) for header, texts in columns] for i in range(len(table.rows))]
-    return _html_table([header for header, _ in columns], rows, [row.control for row in table.rows])
-
-
-def _html_table(headers: Sequence[str], rows: Sequence[Sequence[str]], controls: Sequence[bool]) -> str:
-    """A table whose controls are a body of their own.
-
-    Args:
-        rows: of cells, each a whole td.
-        controls: whether the row is one, row by row.
-    """
-    head = "".join(f"<th>{html.escape(header)}</th>" for header in headers)
-    bodies = []
-    for wanted in (False, True):
-        body = [f"<tr>{''.join(row)}</tr>" for row, control in zip(rows, controls, strict=True) if control == wanted]
-        if body:
-            bodies.append("<tbody>\n" + "\n".join(body) + "\n</tbody>")
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n" + "\n".join(bodies) + "\n</table>"
-
-
-def _cell(header: str, text: str) -> str:
-    word = text.split(",")[0]
-    kind = "changed" if header == "what changed" else word if word in _MARKED and header != "variant" else ""
-    return f'<td class="{kind}">{html.escape(text)}</td>' if kind else f"<td>{html.escape(text)}</td>"
-
-
-def _iou_section(trials: pd.DataFrame) -> str:
-    """The IoU of each class; in bold the best of each, the controls aside."""
-    iou = iou_by_class(trials)
-    best = iou[~_are_controls(iou, trials)].max()
-
-    def cell(value: float, best: float) -> str:
-        text = _or_nothing(value, _MIOU)
-        return f"<td><b>{text}</b></td>" if value == best else f"<td>{text}</td>"
-
-    cells = {str(name): [cell(value, best[str(name)]) for value in values] for name, values in iou.items()}
-    note = (
-        f"Mean over the n seeds. {NOTHING}: the class does not occur in the truth. Bold: the best of the "
-        "class, the controls aside."
+def _document(title: str, body: str) -> str:
+    style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("style.css", "sort.js"))
+    # The browser itself refuses whatever is not in the page, and every script but ours.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{escaped(title)}</title><link rel="icon" href="data:,"><style>{style}</style></head>\n<body>\n'
+        f"{body}\n<script>{script}</script>\n</body></html>\n"
     )
-    return _section("IoU by class", iou, cells, note, trials)
 
 
-def _fid_section(trials: pd.DataFrame) -> str:
-    """What the number of samples does to the Frechet distances."""
-    fid = fid_by_samples(trials)
-    cells = {"samples N": [f"<td>{samples:.0f}</td>" for samples in fid.get("samples", [])]}
-    for metric in FRECHET_METRICS:
-        for suffix, header in (("_half", "at N/2"), ("", "at N"), ("_extrapolated", "extrapolated")):
-            if (name := f"{metric.name}{suffix}") in fid:
-                said = _or_at_most_0 if suffix == "_extrapolated" else _or_nothing
-                cells[f"{metric.name} {header}"] = [f"<td>{said(value, metric)}</td>" for value in fid[name]]
-    note = (
-        "Mean over the n seeds. Extrapolated: linearly in 1/N, from N/2 and N to infinitely many samples "
-        "(Chong & Forsyth 2020); ≤ 0 where the line falls below zero, as no distance does: too few samples to tell."
-    )
-    return _section("FID and the number of samples", fid, cells, note, trials)
+def _lead(table: StudyTable, trials: pd.DataFrame) -> str:
+    """What the study is, in one line."""
+    rows = trials[trials["kind"] != PROBE]
+    compared = [row for row in table.rows if not row.control and row.variant != BASELINE]
+    controls = rows.loc[rows["kind"] == CONTROL, "variant"].nunique()
+    finished = int((trials["status"] == FINISHED).sum())
+    seeds = rows["seed"].nunique()
+    counts = [
+        f"baseline and {_counted(len(compared), 'variant')}",
+        _counted(controls, "control"),
+        _counted(seeds, "seed"),
+    ]
+    trialled = f"{finished} of {len(trials)} trials finished" if finished < len(trials) else _counted(finished, "trial")
+    return f'<p class="lead">{escaped(", ".join([*counts, trialled]).capitalize())}.</p>' if len(rows) else ""
 
 
-def _or_nothing(value: float, metric: Metric) -> str:
-    return NOTHING if math.isnan(value) else number(value, metric)
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _or_at_most_0(value: float, metric: Metric) -> str:
-    return "≤ 0" if value == 0 else _or_nothing(value, metric)
+def _unfinished(table: StudyTable) -> str:
+    lines = [f"{row.variant}: {line}" for row in table.rows for line in row.unfinished]
+    return section("Trials that did not finish", listed(lines))
 
 
-def _section(
-    title: str, breakdown: pd.DataFrame, cells: Mapping[str, Sequence[str]], note: str, trials: pd.DataFrame
-) -> str:
-    """A breakdown of the trials as a table with a note; nothing where it is empty.
+def _notes(trials: pd.DataFrame) -> str:
+    notes = trials.loc[trials["status_note"] != "", ["variant", "seed", "status_note"]].itertuples(index=False)
+    return section("Notes", listed([f"{variant}, seed {seed}: {one_line(told)}" for variant, seed, told in notes]))
 
-    Args:
-        breakdown: a row a variant.
-        cells: header -> a td a row of `breakdown`.
-    """
-    if breakdown.empty:
+
+def _lost(names: Sequence[str]) -> str:
+    if not names:
         return ""
-    n = trials.loc[trials["status"] == FINISHED, "variant"].value_counts()
-    about = [[f"<td>{html.escape(one_line(name))}</td>", f"<td>{n[name]}</td>"] for name in breakdown.index]
-    rows = [[*texts, *(column[i] for column in cells.values())] for i, texts in enumerate(about)]
-    table = _html_table(["variant", "n", *cells], rows, _are_controls(breakdown, trials).tolist())
-    return f'<h2>{html.escape(title)}</h2>\n<div class="scroll">{table}</div>\n{_note(note)}'
+    named = ", ".join([*names[:6], *([f"{len(names) - 6} more"] if len(names) > 6 else [])])
+    return note(f"Without pictures here: {named}. The study's command, where its store is, draws what is missing.")
 
 
-def _are_controls(breakdown: pd.DataFrame, trials: pd.DataFrame) -> pd.Series[bool]:
-    kinds = variants(trials).set_index("variant")["kind"]
-    return kinds.reindex(breakdown.index) == CONTROL
+def _paragraph(sentences: Sequence[str]) -> str:
+    return f"<p>{escaped(' '.join(sentences))}</p>" if sentences else ""
 
 
-def _note(text: str) -> str:
-    return f'<p class="note">{html.escape(text)}</p>'
+def _commands(file: str, trials: pd.DataFrame) -> str:
+    """The command of each row, and the file that all of them read."""
+    rows = row_commands(file, trials)
+    items = "".join(f"<li>{escaped(variant)}: <code>{escaped(command)}</code></li>\n" for variant, command in rows)
+    commands = f"<ul>\n{items}</ul>" if items else ""
+    reading = note("Each makes its row, the baseline and the controls, from the file below.")
+    return "\n".join(
+        [
+            folded("The command of each row", commands, commands and reading),
+            folded("study.yaml", f"<pre>{escaped(file)}</pre>" if file else ""),
+        ]
+    ).strip()
 
 
-def _verdict_sentences(table: StudyTable) -> list[str]:
-    sentences = []
-    for k, metric in enumerate(table.metrics):
-        for row in table.rows:
-            cell = row.cells[k]
-            numbers = joined(joined(cell.difference, cell.interval, by=" "), cell.detail)
-            if cell.verdict:
-                sentences.append(f"{metric.name}, {row.variant}: {cell.verdict}" + (f" ({numbers})" if numbers else ""))
-    return sentences
-
-
-def _list(title: str, lines: Sequence[str]) -> str:
-    items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return f"<h2>{html.escape(title)}</h2>\n<ul>\n{items}\n</ul>" if lines else ""
-
-
-def _pictures(table: StudyTable, pictures: Pictures) -> Iterator[str]:
-    """A section a variant, in the table's order; pictures of what is not in the table come last."""
-    known = [row.variant for row in table.rows if row.variant in pictures]
-    for variant in dict.fromkeys([*known, *pictures]):
-        yield _gallery(variant, pictures[variant])
-
-
-def _gallery(title: str, pictures: Mapping[str, Path]) -> str:
+def _gallery(pictures: Mapping[str, Path]) -> str:
     figures = "\n".join(_figure(caption, path) for caption, path in pictures.items())
-    return f'<h2>{html.escape(title)}</h2>\n<div class="pictures">\n{figures}\n</div>' if pictures else ""
+    return f'<div class="pictures">\n{figures}\n</div>' if pictures else ""
 
 
 def _figure(caption: str, path: Path) -> str:
     # A picture that is gone must not cost the page its table.
     if not path.is_file():
-        return _note(f"{caption}: there is no file {path.name}")
-    caption = html.escape(caption)
+        return note(f"{caption}: there is no file {path.name}")
+    content, caption = path.read_bytes(), escaped(caption)
     kind = mimetypes.guess_type(path.name)[0] or "image/png"
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<figure><img alt="{caption}" src="data:{kind};base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    if kind == "image/png":
+        content, kind = recoded(content)
+    return f'<figure><img alt="{caption}" src="{data_uri(content, kind)}"><figcaption>{caption}</figcaption></figure>'
 
 
 def _provenance(trials: pd.DataFrame) -> str:

@@ -135,7 +135,7 @@ def masks(
     panels = [
         image,
         *(_paint(labels, colours, ignore_index) for labels in (truth, predicted)),
-        _differences(image, truth, predicted, ignore_index),
+        differences(image, truth, predicted, ignore_index),
     ]
     shown = np.union1d(truth, predicted)
     legend = [_patch(colours[i], class_names[i]) for i in shown if i != ignore_index]
@@ -144,9 +144,9 @@ def masks(
     legend.append(_patch(_WRONG, "differs"))
     if disagreement is not None:
         titles.append("disagreement")
-        panels.append(_enlarge(_heat(disagreement[:MAX_MASKS]), scale))
+        panels.append(_enlarge(heat(disagreement[:MAX_MASKS]), scale))
         ends = {"disagreement 0": 0, "disagreement ln 2": _FULL_HEAT}
-        legend += [_patch(_heat(np.array(nats)), text) for text, nats in ends.items()]
+        legend += [_patch(heat(np.array(nats)), text) for text, nats in ends.items()]
     return _figure(_mosaic(np.stack(panels, 1)), titles, legend)
 
 
@@ -197,14 +197,15 @@ def _paint(labels: Labels, colours: Images, ignore_index: int) -> Images:
     return np.where(ignored[..., None], stripes, painted)
 
 
-def _differences(images: Images, truth: Labels, predicted: Labels, ignore_index: int) -> Images:
+def differences(images: Images, truth: Labels, predicted: Labels, ignore_index: int) -> Images:
+    """The images (N, H, W, 3), dark, with each pixel red whose prediction is not its truth."""
     wrong = (truth != predicted) & (truth != ignore_index)
     dimmed = (images.mean(-1, keepdims=True) * 0.45).astype(np.uint8).repeat(3, -1)
     return np.where(wrong[..., None], np.array(_WRONG, dtype=np.uint8), dimmed)
 
 
-def _heat(disagreement: Floats) -> Images:
-    """Nats (...) as colours (..., 3)."""
+def heat(disagreement: Floats) -> Images:
+    """Nats (...) as colours (..., 3): black at 0, white from ln 2 on, grey where they are no number."""
     values = np.ma.masked_invalid(disagreement.astype(np.float64) / _FULL_HEAT).clip(0, 1)
     return np.asarray(_HEAT(values, bytes=True))[..., :3]
 

@@ -92,7 +92,7 @@ def heat_map(frame: pd.DataFrame, reference: float | None = None) -> Figure:
     colours = mesh.to_rgba(np.ma.masked_invalid(values))
     for (row, column), value in np.ndenumerate(values):
         text = "–" if math.isnan(value) else f"{value:.3f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=_FONT, color=_legible(colours[row, column]))
+        axes.text(column, row, text, ha="center", va="center", fontsize=_FONT, color=legible(colours[row, column]))
     axes.set_xticks(range(columns), [str(timestep) for timestep in frame.columns])
     axes.set_yticks(range(rows), [str(block) for block in frame.index])
     axes.set(xlabel="timestep", ylabel="block, coarse to fine", title="mIoU of one block at one timestep alone")
@@ -119,7 +119,7 @@ def _scale_of(losses: ArrayLike) -> str:
     return "log" if values.size and (values > 0).all() else "linear"
 
 
-def _legible(colour: Floats) -> str:
+def legible(colour: Floats) -> str:
     """Black or white, whichever stands out more from a colour (R, G, B, A) in 0..1.
 
     Source: WCAG 2.1, relative luminance: the contrast with white and with black is the same at 0.179.

@@ -16,16 +16,17 @@ from results.breakdowns import iou_by_class, miou_by_block_and_timestep
 from results.effects import effects_table
 from results.effects_shown import markdown_effects
 from results.formatting import joined
-from results.html import Pictures, html_page
+from results.html import Beside, html_page
 from results.latex import latex_table
 from results.markdown import markdown_table
+from results.study_folder import shown_of, study_file, without_pictures
+from results.trials import without_settings
 
 
 def write(
     summary: pd.DataFrame,
     trials: pd.DataFrame,
     folder: Path,
-    pictures: Pictures | None = None,
     *,
     study: str | None = None,
     overview: Mapping[str, Path] | None = None,
@@ -38,8 +39,8 @@ def write(
     Args:
         summary: as `summary.summarise` gives it; table.csv is all of it, the others show the main metrics.
         trials: as `trials.load_trials` gives them.
-        folder: is made where it is missing.
-        pictures: variant -> caption -> image file; they are put into the page, which needs no other file.
+        folder: is made where it is missing. What lies in it of the trials' pictures and losses is put into the page,
+            and so is the study as a file; the page needs no other file.
         study: the page's title; by default the folder's name.
         overview: caption -> image file, of pictures of the whole study; they stand below the page's table.
     """
@@ -47,11 +48,13 @@ def write(
     breakdowns = {"iou_by_class.csv": iou_by_class(trials), "heat_map.csv": miou_by_block_and_timestep(trials)}
     effects = effects_table(trials)
     breakdowns |= {"effects.csv": effects.set_index(["metric", "effect"])}
+    shown, figures = shown_of(folder, trials), without_settings(trials)
+    beside = Beside(shown, without_pictures(shown, trials), overview or {}, study_file(folder))
     texts = {
         "table.csv": summary.to_csv(index=False, lineterminator="\n"),
-        "table.md": joined(markdown_table(summary, trials), markdown_effects(effects), by="\n"),
-        "table.tex": latex_table(summary, trials),
-        "report.html": html_page(study or folder.resolve().name, summary, trials, pictures or {}, overview),
+        "table.md": joined(markdown_table(summary, figures), markdown_effects(effects), by="\n"),
+        "table.tex": latex_table(summary, figures),
+        "report.html": html_page(study or folder.resolve().name, summary, trials, beside),
         **{name: frame.to_csv(lineterminator="\n") for name, frame in breakdowns.items() if not frame.empty},
     }
     for name, text in texts.items():

@@ -19,8 +19,9 @@ from orchestrator.storage.locations import Locations
 from orchestrator.study.progress import Board
 from orchestrator.study.session_config import SCRATCH, Events, SessionConfig
 from orchestrator.tracking.backend import reason, without_password
-from orchestrator.tracking.pictures import figures, save_pictures
+from orchestrator.tracking.pictures import figures, save_pictures, shown
 from orchestrator.tracking.writer import FLUSH_LIMIT_S, MLflowWriter
+from results.shown import FILE
 from trainables.stages import BY_NAME
 from trainables.store import Store, checkpoint_folder
 
@@ -53,8 +54,8 @@ class Session:
         for trial in self.trials:
             if trial not in self.to_run:
                 self.results[trial.name] = {}
-                if trial.kind != "probe" and _drawn_of(self._pictures(trial)) != trial.key:
-                    self._draw(trial, trial.stages)  # under its name another one's may lie
+                if trial.kind != "probe":
+                    self._draw_missing(trial)
                 self.board.ended(trial, "done", "in the store")
         made = [trial for trial in self.to_run if self._stored(trial)]
         begun = [where for trial in self.to_run if (where := self._resumes(trial))]
@@ -219,6 +220,21 @@ class Session:
     def _pictures(self, trial: Trial) -> Path:
         return self.folder / "pictures" / trial.name
 
+    def _draw_missing(self, trial: Trial) -> None:
+        """Draws what is not there of the trial's pictures, or is another one's under its name."""
+        folder = self._pictures(trial)
+        if _drawn_of(folder) != trial.key:
+            self._draw(trial, trial.stages)
+        elif not (folder / FILE).exists():  # an earlier version drew them
+            self._show(trial, trial.stages)
+
+    def _show(self, trial: Trial, artefacts: Mapping[str, str]) -> None:
+        """Leaves what the study's page shows of the trial; without it the page says so."""
+        try:
+            shown(self.store, artefacts).save(self._pictures(trial) / FILE)
+        except Exception as error:  # as for its pictures
+            self.board.line(f"{trial.name}: nothing of it on the page ({one_line(error)})")
+
     def _draw(self, trial: Trial, artefacts: Mapping[str, str]) -> dict[str, Path]:
         """The trial's pictures as files, with a note of whose they are."""
         if trial.kind == "probe":
@@ -231,6 +247,7 @@ class Session:
         except Exception as error:  # a full disk, or whatever drawing raises: the trial's figures do not hang on it
             self.board.line(f"{trial.name}: no pictures ({one_line(error)})")
             return {}
+        self._show(trial, artefacts)
         return pictures
 
     def _unfinished(self, trial: Trial, interrupted: bool) -> None:

@@ -167,10 +167,9 @@ def show(
         raise UsageError(f"--tracking-uri: MLflow cannot read {uri} ({reason(error)})") from None
     trials.attrs["asked"] = sorted({trial.variant for trial in writer.study.trials}) if writer else []
     summary = summarise(trials, present_metrics(trials))
-    shown = zip(trials["variant"], trials["seed"], strict=True)
     effects = effects_table(trials)
     overview = _overview(miou_by_block_and_timestep(trials), summary, effects, folder)
-    written = report.write(summary, trials, folder, pictures_of(folder, shown), study=name, overview=overview)
+    written = report.write(summary, trials, folder, study=name, overview=overview)
     if writer:
         writer.describe(joined(markdown_table(summary, trials), markdown_effects(effects), by="\n"))
     out.print()
@@ -192,18 +191,19 @@ def show(
 
 
 def _overview(cells: pd.DataFrame, summary: pd.DataFrame, effects: pd.DataFrame, folder: Path) -> dict[str, Path]:
-    """The pictures of the whole study: caption -> file."""
+    """The pictures of the whole study that the page shows: caption -> file; the heat map is there as a table."""
     if cells.empty and effects.empty:
         return {}
     from results import effects_plot, plots
 
-    drawn, captions = {}, {"heat_map": "mIoU of each block and timestep alone", "effects": "effects of the components"}
+    drawn, captions = {}, {"effects": "effects of the components"}
     if not cells.empty:
         whole = summary.loc[(summary["variant"] == "baseline") & (summary["metric"] == "miou"), "mean"]
         drawn["heat_map"] = plots.heat_map(cells, float(whole.iloc[0]))
     if not effects.empty:
         drawn["effects"] = effects_plot.effects(effects)
-    return {captions[name]: path for name, path in save_pictures(drawn, folder / "pictures").items()}
+    paths = save_pictures(drawn, folder / "pictures")
+    return {captions[name]: path for name, path in paths.items() if name in captions}
 
 
 def open_command(tracking_uri: str) -> str:

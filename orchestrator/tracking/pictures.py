@@ -14,14 +14,45 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from results.shown import Shown
+
 SHOWN_SAMPLES = 64
 KINDS = ("samples", "denoising", "masks", "loss", "classifier")  # in the order in which a person looks at them
 
 
 def figures(store: Store, keys: Mapping[str, str]) -> dict[str, Figure]:
     """The pictures that the stages' artefacts allow, by name, of `KINDS`."""
-    found = {stage: store.find(stage, key) for stage, key in keys.items()}
-    return dict(_drawn({stage: artefact.folder for stage, artefact in found.items() if artefact}))
+    return dict(_drawn(_folders(store, keys)))
+
+
+def shown(store: Store, keys: Mapping[str, str]) -> Shown:
+    """What the study's page shows of the trial, from the same artefacts."""
+    import numpy as np
+
+    from results import shown as page
+
+    folders, arrays = _folders(store, keys), dict[str, "NDArray[np.generic]"]()
+    if "samples" in folders:
+        samples = np.load(folders["samples"] / "samples.npy", mmap_mode="r")
+        arrays["samples"] = page.small(_channels_last(samples[0, : page.SAMPLES]))
+        if (folders["samples"] / "denoising.npz").exists():
+            strip = np.load(folders["samples"] / "denoising.npz")
+            frames = page.shown_frames(len(strip["timesteps"]))
+            arrays["way"] = page.small(_channels_last(strip["frames"][frames, 0]))
+            arrays["timesteps"] = strip["timesteps"][frames]
+    if "segmentation" in folders:
+        masks = np.load(folders["segmentation"] / "masks.npz")
+        arrays["images"] = page.small(_channels_last(masks["images"][: page.MASKS]))
+        arrays |= {name: page.small_labels(masks[name][: page.MASKS]) for name in ("truth", "predicted")}
+        arrays["disagreement"] = page.small_values(masks["disagreement"][: page.MASKS])
+        arrays |= {name: masks[name] for name in ("class_names", "ignore_index")}
+        if points := _history(folders["segmentation"]):
+            none = [float("nan")] * len(points["step"])
+            losses = points["classifier_loss"], points.get("classifier_validation_loss", none)
+            arrays["classifier"] = page.thinned(points["step"], *losses)
+    if "ddpm" in folders and (points := _history(folders["ddpm"])):
+        arrays["loss"] = page.thinned(points["step"], points["loss"])
+    return page.Shown(**arrays)
 
 
 def save_pictures(figures: Mapping[str, Figure], folder: Path) -> dict[str, Path]:
@@ -32,6 +63,11 @@ def save_pictures(figures: Mapping[str, Figure], folder: Path) -> dict[str, Path
     for name, figure in figures.items():
         figure.savefig(paths[name])
     return paths
+
+
+def _folders(store: Store, keys: Mapping[str, str]) -> dict[str, Path]:
+    found = {stage: store.find(stage, key) for stage, key in keys.items()}
+    return {stage: artefact.folder for stage, artefact in found.items() if artefact}
 
 
 def _drawn(folders: Mapping[str, Path]) -> Iterator[tuple[str, Figure]]:

@@ -10,7 +10,17 @@ import pytest
 from results.report import write
 from results.trials import load_trials
 from tests.results.mlflow_store import STUDY, Store
-from tests.results.studies import EVIL, digits_study, summary_of, trial, with_trials
+from tests.results.studies import (
+    EVIL,
+    STUDY_FILE,
+    digits_study,
+    picture,
+    save_shown,
+    shown_trial,
+    summary_of,
+    trial,
+    with_trials,
+)
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +74,16 @@ def probed(store: Store) -> pd.DataFrame:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    picture = tmp_path / "grid.png"
-    picture.write_bytes(b"\x89PNG not really")
+    """A report with all that a page can have: pictures of some trials, a study file, a picture that is gone."""
+    folder = tmp_path / "report"
     failed = trial(EVIL, 0, 9, delta=EVIL, status="FAILED", error="ValueError: a < b & c", status_note="resumed")
     trials = with_trials(digits_study(), failed)
     trials["git_commit"], trials["git_dirty"], trials["machine"] = "0123456789abcdef", "true", "node-1"
-    pictures = {"convnext": {"samples": picture, "masks": tmp_path / "gone.png"}, EVIL: {EVIL: picture}}
-    paths = write(summary_of(trials), trials, tmp_path / "report", pictures, study="digits & co")
-    assert paths == [tmp_path / "report" / name for name in ("table.csv", "table.md", "table.tex", "report.html")]
-    return tmp_path / "report"
+    for variant, seeds in {"baseline": (0, 1), "convnext": (0, 1), "held-out": (0,)}.items():
+        for seed in seeds:
+            save_shown(folder, variant, seed, shown_trial(seed=seed))
+    (folder / "study.yaml").write_text(STUDY_FILE, encoding="utf-8")
+    overview = {"the <map>": picture(tmp_path / "map.png"), "lost": tmp_path / "gone.png"}
+    paths = write(summary_of(trials), trials, folder, study="digits & co", overview=overview)
+    assert paths == [folder / name for name in ("table.csv", "table.md", "table.tex", "report.html")]
+    return folder

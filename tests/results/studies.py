@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from results.alpha_spending import TAG, Looks
+from results.shown import FILE, Shown, small, small_labels, small_values, thinned
 from results.summary import present_metrics, summarise
 from results.trials import TRIAL_COLUMNS
 
+STUDY_FILE = """# The study as it was run. Again:
+#   python -m orchestrator.run ablations study.yaml
+command: ablations
+variants:
+  convnext: {unet.block: convnext}
+"""
 EVIL = "<script>alert(1)</script>|[red]&_%"
 
 
@@ -77,3 +86,50 @@ def probed_study() -> pd.DataFrame:
     ]
     probes[-1] |= {"status": "FAILED", "error": "MemoryError", "miou": np.nan}
     return with_trials(trials, *probes)
+
+
+def large_study(variants: int, seeds: int) -> pd.DataFrame:
+    """A study of variants with a name each, the baseline among them, all of whose trials finished."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for position in range(variants):
+        name = f"variant-{position}" if position else "baseline"
+        for seed in range(seeds):
+            figures = {"fid_digits": draw.normal(100, 5), "miou": draw.normal(0.6, 0.02), "gpu_s": 0.0}
+            settings = {f"params.section.setting_{i}": str(i) for i in range(80)}
+            delta = f"unet.setting={position}" if position else "-"
+            rows.append(trial(name, seed, position, delta=delta, **figures, **settings))
+    return pd.DataFrame(rows)
+
+
+def shown_trial(side: int = 16, channels: int = 1, seed: int = 0, steps: int = 500) -> Shown:
+    """What a page shows of a trial, of noise: pictures of the most bytes that there can be."""
+    draw = np.random.default_rng(seed)
+    truth = np.random.default_rng(1).integers(0, 3, (8, side, side))
+    steps_and_loss = np.arange(1, steps + 1), np.exp(-np.arange(steps) / 100) + 0.01 * draw.random(steps)
+    return Shown(
+        samples=small(draw.integers(0, 256, (12, side, side, channels), dtype=np.uint8)),
+        way=small(draw.integers(0, 256, (5, side, side, channels), dtype=np.uint8)),
+        timesteps=np.array([999, 500, 100, 10, -1]),
+        images=small(np.random.default_rng(1).integers(0, 256, (8, side, side, channels), dtype=np.uint8)),
+        truth=small_labels(truth),
+        predicted=small_labels(np.where(draw.random(truth.shape) < 0.2, 0, truth)),
+        disagreement=small_values(draw.random(truth.shape)),
+        class_names=np.array(["background", "cat", EVIL]),
+        ignore_index=np.array(255),
+        loss=thinned(*steps_and_loss),
+        classifier=thinned(np.arange(1, 11), 1 / np.arange(1.0, 11), 2 / np.arange(1.0, 11)),
+    )
+
+
+def save_shown(folder: Path, variant: str, seed: int, shown: Shown) -> None:
+    """Leaves it where the driver does."""
+    path = folder / "pictures" / f"{variant}-seed{seed}" / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shown.save(path)
+
+
+def picture(path: Path) -> Path:
+    """A picture's file, of one colour."""
+    Image.new("RGB", (8, 6), "red").save(path)
+    return path

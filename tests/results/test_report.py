@@ -14,7 +14,8 @@ from tests.results.studies import digits_study, probed_study, summary_of
 
 
 def test_the_folder_has_the_files_and_nothing_half_written(written: Path) -> None:
-    assert sorted(path.name for path in written.iterdir()) == ["report.html", "table.csv", "table.md", "table.tex"]
+    made = ["report.html", "table.csv", "table.md", "table.tex"]
+    assert sorted(path.name for path in written.iterdir()) == ["pictures", *made[:1], "study.yaml", *made[1:]]
 
 
 def test_a_write_that_breaks_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
