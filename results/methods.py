@@ -7,17 +7,20 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from results.alpha_spending import CLAIMS_FROM, TAG, from_text
 from results.formatting import duration, joined, one_line
 from results.metrics import METRICS, Metric
 from results.trials import BASELINE, CONTROL, FINISHED, PROBE, UNTESTED
 
 # How intervals, corrections and verdicts are made: one text, so that it changes with the procedure.
 STATISTICS = (
-    "Differences from the baseline are paired by seed; their intervals are Student's for the mean difference, at 95 %. "
-    "The verdict is helps or hurts where the interval leaves out 0. From six pairs on, p is that of the exact "
-    "sign-flip test, corrected by Holm's procedure across the variants of a metric."
+    "Differences from the baseline are means over the seeds that both have; Frechet distances are compared by their "
+    "logarithms. Variances are moderated towards the common one of the variants, with Satterthwaite's degrees of "
+    "freedom. Intervals, p values and verdicts are one procedure, corrected by Sidak's method for all variants of a "
+    "metric and by spending alpha for all looks at the table, so that at most 5 % of studies without any effect claim "
+    "one in a metric's column. A claim is confirmed by the seeds that were planned, supported by others."
 )
-ONE_SEED = "With one seed there is no interval and no verdict."
+FEW_SEEDS = f"With fewer than {CLAIMS_FROM} seeds there is no interval, and nothing is claimed."
 
 _FRECHET = (
     "the Frechet distance between Gaussians fitted to {features} features of {samples} samples "
@@ -45,15 +48,10 @@ def methods(trials: pd.DataFrame, metrics: Sequence[Metric]) -> list[str]:
     rows = trials[trials["kind"] != PROBE]
     if rows.empty:
         return []
-    several = rows.loc[rows["status"] == FINISHED].groupby("variant")["seed"].nunique().max() > 1
+    enough = rows.loc[rows["status"] == FINISHED].groupby("variant")["seed"].nunique().max() >= CLAIMS_FROM
     sentences = [*_design(rows), *_training(rows), *_sampling(rows), *_segmentation(rows), *_metrics(trials, metrics)]
-    return [
-        *sentences,
-        STATISTICS if several else ONE_SEED,
-        *_unfinished(trials),
-        *_compute(trials),
-        *_versions(trials),
-    ]
+    sentences += [STATISTICS, *_looks(trials)] if enough else [FEW_SEEDS]
+    return [*sentences, *_unfinished(trials), *_compute(trials), *_versions(trials)]
 
 
 def _design(rows: pd.DataFrame) -> Iterator[str]:
@@ -114,6 +112,15 @@ def _metrics(trials: pd.DataFrame, metrics: Sequence[Metric]) -> Iterator[str]:
         definition = _DEFINITIONS.get(metric.name, "" if metric in METRICS else "a metric of the study's own")
         if definition:
             yield f"{metric.name} is {definition.format(features=metric.features, **told)}; {way} is better."
+
+
+def _looks(trials: pd.DataFrame) -> Iterator[str]:
+    """What was planned before there were results, and how often more was asked for."""
+    looks = from_text(trials.attrs.get(TAG, ""))
+    if looks.planned:
+        yield f"{_count(len(looks.seeds[0]), 'seed')} were planned before there were results."
+    if further := len(looks.seeds) - looks.planned:
+        yield f"The table was looked at {_count(further, 'time')} with more seeds than planned."
 
 
 def _unfinished(trials: pd.DataFrame) -> Iterator[str]:

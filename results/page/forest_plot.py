@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from results.comparisons import CONFIRMED, SUPPORTED
 from results.formatting import joined, number, one_line
 from results.metrics import Metric
 from results.page import svg
@@ -19,6 +20,7 @@ from results.trials import BASELINE, FINISHED
 
 _ROW, _TOP, _BOTTOM = 38, 46, 44  # units
 _PLOT, _VALUES, _LONGEST = 230, 168, 22  # units, units, letters of a name
+LEVELS = (CONFIRMED, SUPPORTED)
 _FAR = 5.0  # a variant this many times as far off as the middle one is drawn at the edge
 _WIDE = 0.75  # of the dots' range: so far an interval may reach beyond it
 
@@ -32,6 +34,7 @@ class _Variant:
     difference: float
     low: float
     high: float
+    floor: float
     seeds: dict[int, float]
 
     @property
@@ -40,7 +43,9 @@ class _Variant:
 
     @property
     def verdict(self) -> str:
-        return joined(self.cell.verdict.split(":")[0], self.cell.detail)
+        """With the claim's level, or the floor; the rest of what qualifies it is in the table."""
+        told = [word for word in self.cell.detail.split(", ") if word in LEVELS or word.startswith("floor")]
+        return joined(self.cell.verdict.split(":")[0], *told)
 
 
 def forest_plots(table: StudyTable, summary: pd.DataFrame, trials: pd.DataFrame) -> str:
@@ -56,10 +61,11 @@ def forest_plots(table: StudyTable, summary: pd.DataFrame, trials: pd.DataFrame)
     if not plots:
         return ""
     beside = f'<div class="beside">{"".join(f"<figure>{plot}</figure>" for plot in plots)}</div>'
-    interval = "with its 95 % interval; " if table.several else ""
+    interval = "with its interval; " if table.several else ""
+    floor = " Grey: differences too small for this study to see." if summary["floor"].notna().any() else ""
     reading = (
         f"Each variant's mean difference from the baseline, {interval}a dot is one seed's. Left of the line at 0 the "
-        "figure is lower than the baseline's. A full mark: the verdict is helps or hurts."
+        f"figure is lower than the baseline's. A full mark: the verdict is helps or hurts.{floor}"
     )
     return section("Differences from the baseline", beside, note(reading))
 
@@ -83,10 +89,10 @@ def _variants(k: int, metric: Metric, table: StudyTable, summary: pd.DataFrame, 
     cells = {row.variant: row.cells[k] for row in table.rows}
     by_seed = differences_by_seed(trials, metric.name)
     of_metric = summary[(summary["metric"] == metric.name) & (summary["pairs"] > 0)]
-    columns = (of_metric[name] for name in ("variant", "difference", "ci_low", "ci_high"))
+    columns = (of_metric[name] for name in ("variant", "difference", "ci_low", "ci_high", "floor"))
     return [
-        _Variant(one_line(name), cells[one_line(name)], difference, low, high, by_seed[name])
-        for name, difference, low, high in zip(*columns, strict=True)
+        _Variant(one_line(name), cells[one_line(name)], difference, low, high, floor, by_seed[name])
+        for name, difference, low, high, floor in zip(*columns, strict=True)
     ]
 
 
@@ -99,7 +105,7 @@ def _plot(k: int, metric: Metric, table: StudyTable, summary: pd.DataFrame, tria
     scale = Scale(low, high, labels, labels + _PLOT)
     width, height = labels + _PLOT + _VALUES, _TOP + _ROW * len(shown) + _BOTTOM
     baseline = next((row.cells[k].value for row in table.rows if row.variant == BASELINE), "")
-    told = "; ".join(f"{variant.name} {joined(variant.words, variant.verdict)}" for variant in shown)
+    told = "; ".join(f"{v.name} {joined(v.words, v.cell.verdict, v.cell.detail)}" for v in shown)
     seeds = "; ".join(f"{v.name} {', '.join(number(d, metric, '+') for d in v.seeds.values())}" for v in shown)
     marks = list(_axis(metric, scale, len(shown), baseline, table.several))
     marks += [mark for i, variant in enumerate(shown) for mark in _row(i, variant, metric, scale)]
@@ -137,7 +143,7 @@ def _axis(metric: Metric, scale: Scale, rows: int, baseline: str, several: bool)
             yield svg.line(scale(tick), _TOP, scale(tick), bottom, "grid")
         yield svg.text(scale(tick), bottom + 16, svg.tick_label(tick, sign=True), "tick", "middle")
     if several:
-        yield svg.text(scale.end + 12, _TOP - 11, "Δ [95 % interval]", "tick")
+        yield svg.text(scale.end + 12, _TOP - 11, "Δ [interval]", "tick")
     yield svg.line(scale(0), _TOP - 6, scale(0), bottom, "zero")
     at = min(max(scale(0), scale.start + 45), scale.end - 45)
     yield svg.text(at, _TOP - 11, f"baseline {baseline}", "tick", "middle")
@@ -149,6 +155,9 @@ def _axis(metric: Metric, scale: Scale, rows: int, baseline: str, several: bool)
 def _row(i: int, variant: _Variant, metric: Metric, scale: Scale) -> Iterator[str]:
     middle = _TOP + _ROW * (i + 0.5)
     word = variant.cell.verdict if variant.cell.verdict in ("helps", "hurts") else "open"
+    if word == "open" and not math.isnan(variant.floor):
+        ends = [min(max(end, scale.low), scale.high) for end in (-variant.floor, variant.floor)]
+        yield svg.box(scale(ends[0]), middle - 13, scale(ends[1]), middle + 15, "floor")
     yield svg.text(0, middle + 4, svg.shortened(variant.name, _LONGEST), "name", full=variant.name)
     if not math.isnan(variant.low):
         ends = [min(max(end, scale.low), scale.high) for end in (variant.low, variant.high)]

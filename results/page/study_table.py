@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from results.formatting import joined
 from results.page.elements import cell, escaped, table
 from results.rows import TEXT_COLUMNS, StudyTable, flat_columns
 
@@ -34,6 +35,11 @@ def sort_number(text: str) -> float | None:
 
 def _cell(header: str, text: str) -> str:
     word = text.split(",")[0]
-    kind = "changed" if header == "what changed" else word if word in _MARKED and header != "variant" else ""
-    content = re.sub(r"(?<=[._=/])(?=\w)", "<wbr>", escaped(text)) if kind == "changed" else escaped(text)
+    coloured = word if word in _MARKED and header != "variant" else ""
+    content, wraps = escaped(text), ""
+    if header == "what changed":  # a setting's name breaks at its joints
+        content, wraps = re.sub(r"(?<=[._=/])(?=\w)", "<wbr>", content), "changed"
+    elif header == "verdict" or header.startswith("Δ"):
+        content, wraps = re.sub(r"(\[.*?\])", r"<span>\1</span>", content), "wraps"
+    kind = joined(wraps if text else "", coloured, by=" ")
     return cell(content, None if header in TEXT_COLUMNS else sort_number(text), kind)

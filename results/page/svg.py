@@ -48,6 +48,11 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
+def box(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    """A rectangle from one corner to the other."""
+    return f'<rect class="{kind}" x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"/>'
+
+
 def circle(x: float, y: float, radius: float, kind: str, title: str = "") -> str:
     """A dot, with a text that shows under the pointer."""
     inner = f"<title>{escaped(title)}</title>" if title else ""

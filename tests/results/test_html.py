@@ -155,7 +155,7 @@ def test_a_study_of_nothing_but_a_baseline_has_its_table(tmp_path: Path) -> None
     trials = digits_study(seeds=1)
     page = _page(trials[trials["variant"] == "baseline"], tmp_path)
     assert "<svg" not in page
-    assert "With one seed there is no interval and no verdict." in page
+    assert "With fewer than 3 seeds there is no interval, and nothing is claimed." in page
 
 
 def test_the_heat_map_is_a_table_of_figures_that_can_be_read(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_the_sentences_name_counts_settings_metrics_and_versions() -> None:
         "miou is the mean intersection over union over the classes that occur in the truth of 500 held-out images, "
         "void pixels left out; higher is better.",
         methods.STATISTICS,
+        "3 seeds were planned before there were results.",
         "All finished trials took 22 m 24 s (node-1, cpu).",
         "Made with cpu, 1 thread, torch 2.15.0.",
         f"The code is diffusion-ablations at commit {'a' * 12}.",
@@ -60,14 +61,14 @@ def test_one_seed_and_what_did_not_finish_are_said() -> None:
     failed = trial("cosine", 0, 2, status="FAILED")
     trials = _study(seeds=1)
     told = methods.methods(with_trials(trials[trials["variant"] != "cosine"], failed), SHOWN)
-    assert methods.ONE_SEED in told and methods.STATISTICS not in told
+    assert methods.FEW_SEEDS in told and methods.STATISTICS not in told
     assert "1 of 4 trials did not finish and are in no mean." in told
     assert told[0] == "2 variants were compared with the baseline on 1 seed (0)."
 
 
 def test_what_the_records_do_not_say_is_left_out() -> None:
     told = methods.methods(digits_study(), SHOWN[:1])
-    assert len(told) == 5
+    assert len(told) == 6
     assert "features of some samples" in told[2]  # no count was recorded
     assert methods.methods(digits_study().iloc[:0], SHOWN) == []
 

@@ -180,6 +180,8 @@ def test_light_dark_and_paper_have_grounds_of_their_own(browser: Browser, page: 
     _opened(browser, page, dark=True, media="print")
     assert grounds() == ("rgb(255, 255, 255)", "rgb(0, 0, 0)")
     assert browser.ask("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
+    _opened(browser, page, 700, media="print")  # A4 within its margins
+    assert browser.ask("document.documentElement.scrollWidth") <= 700
 
 
 def test_words_in_pictures_do_not_cover_each_other_or_a_mark_or_leave_them(browser: Browser, page: Path) -> None:

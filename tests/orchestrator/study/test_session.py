@@ -1,6 +1,7 @@
 import io
 
 import pytest
+from matplotlib.figure import Figure
 
 from orchestrator.errors import UsageError
 from orchestrator.planning import plan
@@ -8,6 +9,7 @@ from orchestrator.planning.settings import Request
 from orchestrator.storage.locations import Locations
 from orchestrator.study import session as sessions
 from orchestrator.study.session import FAILED, OK, Session, makers_first
+from results.shown import FILE, Shown
 from search_spaces.spaces import ABLATIONS, SEGMENTATION
 
 
@@ -65,6 +67,52 @@ def test_a_trial_whose_pictures_cannot_be_drawn_is_done_all_the_same(session, mo
     assert mine.results["baseline-seed0"] == result
     assert mine.writer.pictures == {}
     assert "baseline-seed0: no pictures (" in capsys.readouterr().out
+
+
+def _drawn_by(session, monkeypatch, calls):
+    monkeypatch.setattr(sessions, "figures", lambda store, artefacts: calls.append("pictures") or {})
+    monkeypatch.setattr(sessions, "shown", lambda store, artefacts: calls.append("page") or Shown())
+    mine = session()
+    (folder := mine._pictures(mine.trials[0])).mkdir(parents=True, exist_ok=True)
+    mine._draw_missing(mine.trials[0])
+    return mine, folder
+
+
+def test_what_an_earlier_version_has_not_left_for_the_page_is_made_without_drawing_anew(session, monkeypatch):
+    mine = session()
+    (folder := mine._pictures(mine.trials[0])).mkdir(parents=True)
+    (folder / sessions.DRAWN_OF).write_text(mine.trials[0].key)
+    (folder / "samples.png").touch()
+    calls = []
+    _drawn_by(session, monkeypatch, calls)
+    assert calls == ["page"]
+    assert {path.name for path in folder.iterdir()} == {FILE, sessions.DRAWN_OF, "samples.png"}
+    _drawn_by(session, monkeypatch, calls)
+    assert calls == ["page"]  # nothing is missing
+
+
+def test_pictures_of_another_trial_of_that_name_are_drawn_anew(session, monkeypatch, capsys):
+    mine = session()
+    (folder := mine._pictures(mine.trials[0])).mkdir(parents=True)
+    (folder / sessions.DRAWN_OF).write_text("of another")
+    (folder / "old.png").touch()
+    monkeypatch.setattr(sessions, "save_pictures", lambda figures, folder: folder.mkdir() or {})
+    calls = []
+    _drawn_by(session, monkeypatch, calls)
+    assert calls == ["pictures", "page"]
+    assert {path.name for path in folder.iterdir()} == {FILE, sessions.DRAWN_OF}
+
+
+def test_a_trial_of_which_nothing_can_be_shown_keeps_its_pictures(session, monkeypatch, capsys):
+    def shown(store, artefacts):
+        raise ValueError("no such samples")
+
+    monkeypatch.setattr(sessions, "figures", lambda store, artefacts: {"samples": Figure()})
+    monkeypatch.setattr(sessions, "shown", shown)
+    mine = session()
+    mine.recorded(mine.trials[0], {"result": {"artefacts": {}, "metrics": {"miou": 0.5}, "wall_time_s": {}}})
+    assert list(mine.writer.pictures) == ["samples"]
+    assert "baseline-seed0: nothing of it on the page (ValueError: no such samples)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), UsageError("MLflow cannot read it")])

@@ -40,9 +40,9 @@ def test_numbers_are_cells_with_a_number_and_texts_are_not() -> None:
     trials = with_trials(digits_study(), row)
     html = html_study_table(study_table(summary_of(trials), trials))
     assert '<td data-sort="110">110.0 ± 2.0</td>' in html
-    assert '<td data-sort="-10">−10.0 [−12.5, −7.5]</td>' in html
+    assert '<td class="wraps" data-sort="-10">−10.0 <span>[−16.1, −3.5]</span></td>' in html
     assert "<td>1e3-steps</td>" in html  # a name
-    assert '<td class="helps">helps</td>' in html
+    assert '<td class="wraps helps">helps, confirmed, p 0.013</td>' in html
     assert '<td class="changed">training.<wbr>train_<wbr>steps=<wbr>10</td>' in html
 
 
