@@ -1,10 +1,15 @@
 """The file that a study leaves: it alone is the same study again."""
 
+import shlex
+
+import pandas as pd
 import pytest
 
+from orchestrator import arguments
 from orchestrator.planning import plan
 from orchestrator.planning.settings import Request
 from orchestrator.planning.study_file import asked, read
+from results.study_folder import row_commands
 from search_spaces.spaces import ABLATIONS, SEGMENTATION
 from trainables.data import About
 from trainables.inputs import Inputs
@@ -109,3 +114,19 @@ def test_a_pretrained_networks_file_holds_its_checksum(tmp_path):
 def test_a_search_leaves_none(tiny):
     request = Request(SEGMENTATION, settings=tiny, seeds=[0])
     assert plan.search(request, objective="validation_miou").as_file == ""
+
+
+def test_a_rows_command_from_the_page_is_the_rows_trials(tmp_path, monkeypatch):
+    study = plan.build(Request(ABLATIONS, seeds=[0, 2], chosen=["cosine"], new=ODD, name="odd"))
+    (tmp_path / "study.yaml").write_text(study.as_file)
+    monkeypatch.chdir(tmp_path)
+    rows = pd.DataFrame([{"variant": t.variant, "kind": t.kind, "seed": t.config.seed} for t in study.trials])
+    commands = dict(row_commands(study.as_file, rows))
+    assert list(commands) == ["baseline", "cosine", "1e5", "off"]
+    for variant, command in commands.items():
+        words = shlex.split(command)
+        assert words[:3] == ["python", "-m", "orchestrator.run"]
+        args = arguments.parser().parse_args(words[3:])
+        again = plan.build(arguments.request(args, ABLATIONS, args.seeds))
+        kept = [t for t in study.trials if t.kind == "control" or t.variant in ("baseline", variant)]
+        assert [(t.name, t.key) for t in again.trials] == [(t.name, t.key) for t in kept]
