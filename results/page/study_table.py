@@ -39,7 +39,9 @@ def _cell(header: str, text: str) -> str:
     content, wraps = escaped(text), ""
     if header == "what changed":  # a setting's name breaks at its joints
         content, wraps = re.sub(r"(?<=[._=/])(?=\w)", "<wbr>", content), "changed"
-    elif header == "verdict" or header.startswith("Δ"):
+    elif header == "verdict":
+        content, wraps = ", ".join(f"<span>{words}</span>" for words in content.split(", ")), "wraps"
+    elif header.startswith("Δ"):
         content, wraps = re.sub(r"(\[.*?\])", r"<span>\1</span>", content), "wraps"
     kind = joined(wraps if text else "", coloured, by=" ")
     return cell(content, None if header in TEXT_COLUMNS else sort_number(text), kind)

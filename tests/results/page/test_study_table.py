@@ -42,7 +42,7 @@ def test_numbers_are_cells_with_a_number_and_texts_are_not() -> None:
     assert '<td data-sort="110">110.0 ± 2.0</td>' in html
     assert '<td class="wraps" data-sort="-10">−10.0 <span>[−16.1, −3.5]</span></td>' in html
     assert "<td>1e3-steps</td>" in html  # a name
-    assert '<td class="wraps helps">helps, confirmed, p 0.013</td>' in html
+    assert '<td class="wraps helps"><span>helps</span>, <span>confirmed</span>, <span>p 0.013</span></td>' in html
     assert '<td class="changed">training.<wbr>train_<wbr>steps=<wbr>10</td>' in html
 
 
