@@ -63,7 +63,7 @@ def html_page(study: str, summary: pd.DataFrame, trials: pd.DataFrame, beside: B
     beside, figures = beside or Beside(), without_settings(trials)
     table = study_table(summary, figures)
     parts = [
-        f"<header><h1>{escaped(study)}</h1>\n{_lead(table, figures)}</header>",
+        f"<header><h1>{escaped(study)}</h1>\n{_lead(figures)}</header>",
         forest_plots(table, summary, figures),
         section("Table", html_study_table(table), *(note(sentence(line)) for line in table.footnotes)),
         section("Overview", _gallery(beside.overview)),
@@ -112,15 +112,15 @@ def _document(title: str, body: str) -> str:
     )
 
 
-def _lead(table: StudyTable, trials: pd.DataFrame) -> str:
+def _lead(trials: pd.DataFrame) -> str:
     """What the study is, in one line."""
     rows = trials[trials["kind"] != PROBE]
-    compared = [row for row in table.rows if not row.control and row.variant != BASELINE]
+    compared = rows.loc[(rows["kind"] != CONTROL) & (rows["variant"] != BASELINE), "variant"].nunique()
     controls = rows.loc[rows["kind"] == CONTROL, "variant"].nunique()
     finished = int((trials["status"] == FINISHED).sum())
     seeds = rows["seed"].nunique()
     counts = [
-        f"baseline and {_counted(len(compared), 'variant')}",
+        f"baseline and {_counted(compared, 'variant')}",
         _counted(controls, "control"),
         _counted(seeds, "seed"),
     ]

@@ -61,7 +61,7 @@ def forest_plots(table: StudyTable, summary: pd.DataFrame, trials: pd.DataFrame)
     if not plots:
         return ""
     beside = f'<div class="beside">{"".join(f"<figure>{plot}</figure>" for plot in plots)}</div>'
-    interval = "with its interval; " if table.several else ""
+    interval = "with its interval; " if summary["ci_low"].notna().any() else ""
     floor = " Grey: differences too small for this study to see." if summary["floor"].notna().any() else ""
     reading = (
         f"Each variant's mean difference from the baseline, {interval}a dot is one seed's. Left of the line at 0 the "
@@ -107,7 +107,7 @@ def _plot(k: int, metric: Metric, table: StudyTable, summary: pd.DataFrame, tria
     baseline = next((row.cells[k].value for row in table.rows if row.variant == BASELINE), "")
     told = "; ".join(f"{v.name} {joined(v.words, v.cell.verdict, v.cell.detail)}" for v in shown)
     seeds = "; ".join(f"{v.name} {', '.join(number(d, metric, '+') for d in v.seeds.values())}" for v in shown)
-    marks = list(_axis(metric, scale, len(shown), baseline, table.several))
+    marks = list(_axis(metric, scale, len(shown), baseline, any(not math.isnan(v.low) for v in shown)))
     marks += [mark for i, variant in enumerate(shown) for mark in _row(i, variant, metric, scale)]
     return svg.picture(
         identifier("forest", metric.name),
@@ -135,14 +135,14 @@ def _range(shown: Sequence[_Variant]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _axis(metric: Metric, scale: Scale, rows: int, baseline: str, several: bool) -> Iterator[str]:
+def _axis(metric: Metric, scale: Scale, rows: int, baseline: str, intervals: bool) -> Iterator[str]:
     bottom = _TOP + _ROW * rows
     yield svg.text(0, 16, f"{metric.name} {metric.arrow}", "head")
     for tick in scale.ticks(4):
         if tick:
             yield svg.line(scale(tick), _TOP, scale(tick), bottom, "grid")
         yield svg.text(scale(tick), bottom + 16, svg.tick_label(tick, sign=True), "tick", "middle")
-    if several:
+    if intervals:
         yield svg.text(scale.end + 12, _TOP - 11, "Δ [interval]", "tick")
     yield svg.line(scale(0), _TOP - 6, scale(0), bottom, "zero")
     at = min(max(scale(0), scale.start + 45), scale.end - 45)

@@ -165,6 +165,7 @@ def test_the_heat_map_is_a_table_of_figures_that_can_be_read(tmp_path: Path) -> 
     (low, on_low, _), (high, on_high, _), *_ = cells
     assert (low, on_low, on_high) == ("#440154", "white", "black")  # the ends of viridis
     assert high == "#fde725"
+    assert "Baseline and 2 variants, 1 control, 2 seeds, 11 of 12 trials finished." in page  # a cell is no variant
     assert "The baseline, with all its blocks and timesteps: 0.605." in page
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from results.metrics import METRICS
 from results.summary import present_metrics, summarise
-from results.trials import TRIAL_COLUMNS, _experiment, load_trials
+from results.trials import TRIAL_COLUMNS, _experiment, load_trials, without_settings
 from tests.results.mlflow_store import STUDY, Store
 
 FID = METRICS[0]
@@ -131,3 +131,9 @@ def test_the_studys_design_is_read_and_a_study_without_one_has_none(store: Store
     store.client.set_experiment_tag(study, "design", json.dumps(design))
     assert load_trials(store.uri, "crossed").attrs["design"] == design
     assert trials.attrs["design"] == {}
+
+
+def test_trials_without_their_settings_keep_all_the_rest(trials: pd.DataFrame) -> None:
+    figures = without_settings(trials)
+    assert set(trials.columns) - set(figures.columns) == {n for n in trials.columns if n.startswith("params.")} != set()
+    assert figures.attrs == trials.attrs

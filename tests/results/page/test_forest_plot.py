@@ -93,7 +93,8 @@ def test_one_seed_has_a_dot_and_no_interval() -> None:
     assert 'class="interval' not in plot
     assert len(_circles(plot, "seed")) == 2
     assert ">one seed</text>" in plot
-    assert "95 %" not in plot
+    assert "interval" not in _drawn(digits_study(seeds=1))
+    assert "Δ [interval]" not in _drawn(digits_study(seeds=2)) and "two seeds" in _drawn(digits_study(seeds=2))
 
 
 def test_a_variant_far_off_is_an_arrow_and_the_others_keep_their_room() -> None:
