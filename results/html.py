@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from results.effects_shown import effects_section
 from results.footnotes import sentence
 from results.formatting import joined, one_line
 from results.methods import methods
@@ -66,6 +67,7 @@ def html_page(study: str, summary: pd.DataFrame, trials: pd.DataFrame, beside: B
         f"<header><h1>{escaped(study)}</h1>\n{_lead(figures)}</header>",
         forest_plots(table, summary, figures),
         section("Table", html_study_table(table), *(note(sentence(line)) for line in table.footnotes)),
+        effects_section(trials),
         section("Overview", _gallery(beside.overview)),
         _unfinished(table),
         _notes(figures),
