@@ -33,6 +33,7 @@ FLOORS = {
         {"store"},
         {"cache", "determinism", "finite", "images", "inputs", "progress", "randomness", "source", "training_rates"},
         {"config"},
+        {"contradictions"},
         {"sections"},
         {"own_parts"},
         {"own_modules"},

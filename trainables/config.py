@@ -1,4 +1,4 @@
-"""One trial's config: its sections, what of them contradicts each other, and how it is changed. Imports no torch.
+"""One trial's config: its sections, which of them must fit together, and how it is changed. Imports no torch.
 
 A config is frozen. A variant, `--set` and a YAML file change it by one language, dotted overrides:
 `apply(config, {"unet.block": "convnext"})`.
@@ -13,13 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from trainables.own_parts import Args, Named, is_reference, name_of
+from trainables import contradictions
+from trainables.own_parts import Args, Named, is_reference
 from trainables.sections import Data, Diffusion, Fid, Pretrained, Sampling, Section, Segmentation, Training, UNet
 
 Overrides = Mapping[str, Any]
-
-FEWEST_IMAGES = 2  # that have a covariance
-FEWEST_SAMPLES = 2 * FEWEST_IMAGES  # a Frechet distance is measured at half of them too
 
 
 class ConfigError(ValueError):
@@ -27,7 +25,7 @@ class ConfigError(ValueError):
 
 
 class Config(Section):
-    """The whole of one trial. Every cross-section rule that the configuration alone can tell is checked here."""
+    """The whole of one trial. Every cross-section rule that the configuration alone can tell is checked."""
 
     seed: int = Field(default=0, ge=0)
     stages: tuple[Literal["fid", "segmentation"], ...] = Field(default=("fid", "segmentation"), min_length=1)
@@ -60,35 +58,38 @@ class Config(Section):
 
 
 def _contradictions(config: Config) -> Iterator[str]:
-    """What is wrong with settings that are right one by one: each names the setting and what is allowed."""
+    """The lines of `contradictions` on this config, in the order in which they are told."""
+    data, diffusion, sampling, segmentation = config.data, config.diffusion, config.sampling, config.segmentation
     yield from _part_contradictions(config)
     if config.pretrained is not None:
-        yield from _pretrained_contradictions(config)
+        yield from _trained_contradictions(config)
+        yield from contradictions.of_the_pretrained(config.pretrained, data, segmentation)
     elif config.network == "unet":
-        yield from _unet_contradictions(config)
-    else:
-        yield from _network_contradictions(config)
-    if config.pretrained is None and config.diffusion.zero_terminal_snr:
-        yield from _zero_snr_contradictions(config)
-    last = config.diffusion.timesteps - 1
-    for t in config.segmentation.timesteps:
-        if t > last and not config.segmentation.noise_levels:
-            yield f"segmentation.timesteps must be at most {last} (diffusion.timesteps - 1), but got {t}"
+        yield from contradictions.of_the_unet(config.unet, data, segmentation)
+    elif reads_features(config):
+        yield from contradictions.of_own_network(config.network, segmentation)
+    if config.pretrained is None and diffusion.zero_terminal_snr:
+        yield from contradictions.of_zero_terminal_snr(diffusion, config.training)
+    yield from contradictions.of_the_timesteps(diffusion, segmentation)
     for name in _WITHOUT_REPETITION:
         values = attrgetter(name)(config)
         if len(set(values)) < len(values):
             yield f"{name} must not repeat a value, but got {list(values)}"
     if "fid" in config.stages:
-        yield from _fid_contradictions(config)
-        if config.pretrained is None and config.diffusion.learned_variance:
-            yield from _variance_contradictions(config)
+        yield from contradictions.of_the_fid(config.fid, sampling)
+        if config.pretrained is None and diffusion.learned_variance:
+            yield from contradictions.of_a_learned_variance(sampling)
     if "segmentation" in config.stages:
-        yield from _classifier_contradictions(config)
-    if config.sampling.sampling_steps > config.diffusion.timesteps:
-        yield (
-            f"sampling.sampling_steps must be at most diffusion.timesteps={config.diffusion.timesteps}, "
-            f"but got {config.sampling.sampling_steps}"
-        )
+        yield from contradictions.of_the_classifier(segmentation, data)
+    yield from contradictions.of_the_steps(sampling, diffusion)
+
+
+def _trained_contradictions(config: Config) -> Iterator[str]:
+    """What asks for a network that is trained beside a pretrained one."""
+    if config.stages != ("segmentation",):
+        yield f"stages must be [segmentation] with a pretrained network, but got {list(config.stages)}"
+    if config.network != "unet":
+        yield f"network must be unet with a pretrained network, but got {config.network}"
 
 
 def _part_contradictions(config: Config) -> Iterator[str]:
@@ -96,52 +97,6 @@ def _part_contradictions(config: Config) -> Iterator[str]:
         part, args = attrgetter(name)(config), attrgetter(f"{name}_args")(config)
         if args and not is_reference(part):
             yield f"{name}_args count only with a part of your own, but {name} is {part} and they are {dict(args)}"
-
-
-def _zero_snr_contradictions(config: Config) -> Iterator[str]:
-    if config.diffusion.prediction == "eps":
-        yield (
-            "diffusion.prediction must be v or x_0 with zero_terminal_snr, as eps tells nothing of an image of which "
-            "nothing is left, but got eps"
-        )
-    if config.training.loss_weighting != "uniform":
-        yield (
-            "training.loss_weighting must be uniform with diffusion.zero_terminal_snr, as the others weigh the last "
-            f"timestep with 0, but got {config.training.loss_weighting}"
-        )
-
-
-def _variance_contradictions(config: Config) -> Iterator[str]:
-    if config.sampling.source == "model" and config.sampling.sampler != "ddpm":
-        yield (
-            "sampling.sampler must be ddpm with diffusion.learned_variance, which no other draws by, "
-            f"but got {config.sampling.sampler}"
-        )
-
-
-def _fid_contradictions(config: Config) -> Iterator[str]:
-    if config.fid.reference_images == 1:
-        yield f"fid.reference_images must be 0, for all, or at least {FEWEST_IMAGES}, but got 1"
-    names = [name_of(metric) for metric in config.fid.metrics]
-    if len(set(names)) < len(names) or set(config.fid.own) & TAKEN:
-        yield f"fid.metrics: the functions' names must differ from each other and from ours, but got {names}"
-    fewest = FEWEST_SAMPLES if {"fid", "fid_digits"} & set(config.fid.metrics) else FEWEST_IMAGES
-    if config.sampling.samples < fewest:
-        yield f"sampling.samples must be at least {fewest} for these fid.metrics, but got {config.sampling.samples}"
-
-
-# Figures of ours, which no metric of a person's own may be called.
-TAKEN = {"fid", "fid_digits", "kid", "miou", "samples", "reference_images", "loss", "uncertainty", "pixel_accuracy"}
-
-
-def _classifier_contradictions(config: Config) -> Iterator[str]:
-    """Void pixels aside, which the masks alone can tell."""
-    segmentation, pixels = config.segmentation, config.data.image_size**2
-    by_image = segmentation.pixel_order == "by_image"
-    most = pixels if by_image else pixels * segmentation.label_images
-    if segmentation.batch_size > most:
-        of = "an image" if by_image else "the label_images"
-        yield f"segmentation.batch_size must be at most the {most} pixels of {of}, but got {segmentation.batch_size}"
 
 
 _WITHOUT_REPETITION = (
@@ -155,81 +110,9 @@ _WITHOUT_REPETITION = (
 )
 
 
-def _unet_contradictions(config: Config) -> Iterator[str]:
-    unet, size = config.unet, config.data.image_size
-    coarsest = 2 ** (unet.levels - 1)
-    if size % coarsest:
-        yield f"data.image_size must be a multiple of {coarsest}, for {unet.levels} unet.channel_mults, but got {size}"
-    if unet.channels and len(unet.channels) != unet.levels:
-        yield f"unet.channels must be {unet.levels}, one a level of channel_mults, but got {list(unet.channels)}"
-        return
-    widths = [unet.base_channels, *unet.level_channels]
-    for channels in widths:
-        if channels % unet.norm_groups:
-            yield f"unet.norm_groups must divide each of {widths}, but got {unet.norm_groups}"
-    resolutions, heads = [size // 2**level for level in range(unet.levels)], unet.attention_heads
-    for resolution in unet.attention_resolutions:
-        if resolution not in resolutions:
-            yield f"unet.attention_resolutions must be among {resolutions}, but got {resolution}"
-            continue
-        channels = unet.level_channels[resolutions.index(resolution)]
-        if channels % heads:
-            yield f"unet.attention_heads must divide {channels}, the channels at {resolution}, but got {heads}"
-        if unet.qk_norm and channels == heads:
-            yield f"unet.attention_heads must leave a head two channels or more with qk_norm, but got {heads}"
-    for block in config.segmentation.blocks:
-        if not isinstance(block, str) and block not in unet.up_blocks:
-            yield (
-                f"segmentation.blocks must be among the up blocks {list(unet.up_blocks)}, or names of modules, "
-                f"but got {block}"
-            )
-
-
-def _network_contradictions(config: Config) -> Iterator[str]:
-    if any(not isinstance(block, str) for block in config.segmentation.blocks) and reads_features(config):
-        yield (
-            f"segmentation.blocks must be names of modules of {config.network}, such as [up_blocks.*], "
-            f"but got {list(config.segmentation.blocks)}"
-        )
-
-
 def reads_features(config: Config) -> bool:
     """Whether the trial reads its network's features."""
     return "segmentation" in config.stages and config.segmentation.features == "unet"
-
-
-def _pretrained_contradictions(config: Config) -> Iterator[str]:
-    assert config.pretrained is not None
-    if config.stages != ("segmentation",):
-        yield f"stages must be [segmentation] with a pretrained network, but got {list(config.stages)}"
-    coarsest = 2 ** (len(config.pretrained.channel_mult) - 1)
-    if config.data.image_size % coarsest:
-        yield f"data.image_size must be a multiple of {coarsest}, but got {config.data.image_size}"
-    yield from _head_contradictions(config.pretrained)
-    resolutions = [config.data.image_size // 2**level for level in range(len(config.pretrained.channel_mult))]
-    for resolution in config.pretrained.attention_resolutions:
-        if resolution not in resolutions:
-            yield f"pretrained.attention_resolutions must be among {resolutions}, but got {resolution}"
-    if config.network != "unet":
-        yield f"network must be unet with a pretrained network, but got {config.network}"
-    for block in config.segmentation.blocks:
-        if not isinstance(block, str) and not 0 <= block < config.pretrained.output_blocks:
-            last = config.pretrained.output_blocks - 1
-            yield f"segmentation.blocks must be among the output blocks 0 to {last}, but got {block}"
-
-
-def _head_contradictions(pretrained: Pretrained) -> Iterator[str]:
-    channels, width = pretrained.num_channels, pretrained.num_head_channels
-    heads = {n: h for n in ("num_heads", "num_heads_upsample") if (h := getattr(pretrained, n)) is not None}
-    if width == 0 or channels % width:
-        yield f"pretrained.num_head_channels must divide {channels}, pretrained.num_channels, or be -1, but got {width}"
-    if width == -1 and pretrained.num_heads is None:
-        yield "pretrained.num_heads must be given where num_head_channels is -1"
-    for name, value in heads.items():
-        if width != -1:
-            yield f"pretrained.{name} counts only with num_head_channels=-1, but got {value} beside {width}"
-        if channels % value:
-            yield f"pretrained.{name} must divide {channels}, pretrained.num_channels, but got {value}"
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "trainables"
 # A test holds that none of it computes a figure.
 PLUMBING = {f"{PACKAGE}.{name}" for name in (
-    "cache", "checkpoints", "claims", "config", "data.cache", "inputs", "network_cost", "own_modules", "own_parts",
-    "own_places", "progress", "sections", "source", "stages.stage", "store", "syntax",
+    "cache", "checkpoints", "claims", "config", "contradictions", "data.cache", "inputs", "network_cost", "own_modules",
+    "own_parts", "own_places", "progress", "sections", "source", "stages.stage", "store", "syntax",
 )}  # fmt: skip
 
 

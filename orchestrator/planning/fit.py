@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from orchestrator.errors import UsageError
 from orchestrator.planning.names import BASELINE
-from trainables.config import FEWEST_IMAGES, FEWEST_SAMPLES, Config, ConfigError
+from trainables.config import Config, ConfigError
+from trainables.contradictions import FEWEST_IMAGES, FEWEST_SAMPLES
 from trainables.data import About
 from trainables.diffusion.schedules import timesteps_at
 
