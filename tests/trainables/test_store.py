@@ -189,7 +189,7 @@ def test_damage_is_found_set_aside_and_made_good(opened: Open, damage: str) -> N
     name, change = DAMAGES[damage]
     _publish(opened())
     _damage(opened(), name, change)
-    with pytest.warns(UserWarning, match=rf"damaged artefact {STAGE}/{KEY} \(.*\): set aside as"):
+    with pytest.warns(UserWarning, match=rf"damaged artefact {STAGE}/{KEY} \({name}\): set aside as"):
         assert opened().find(STAGE, KEY) is None
     store = opened()
     assert not store.has(STAGE, KEY)
@@ -198,15 +198,6 @@ def test_damage_is_found_set_aside_and_made_good(opened: Open, damage: str) -> N
     assert store.fs.exists(f"{store.root}/damaged/{aside}/{MANIFEST}")
     _publish(store, "anew")
     assert _content(opened().find(STAGE, KEY)) == ("anew", ["anew"])
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_warning_names_the_damaged_file(opened: Open, damage: str) -> None:
-    name, change = DAMAGES[damage]
-    _publish(opened())
-    _damage(opened(), name, change)
-    with pytest.warns(UserWarning, match=rf"\({name}\)"):
-        opened().find(STAGE, KEY)
 
 
 def test_manifest_without_facts_is_damaged(opened: Open) -> None:

@@ -90,6 +90,17 @@ def downloaded(
         ) from error
 
 
+def by_torchvision(dataset: str, **arguments: str) -> Callable[[Path], object]:
+    """What fetches a dataset of torchvision's, by the name of its class, into a folder: for `downloaded`."""
+
+    def fetch(folder: Path) -> None:
+        import torchvision.datasets  # only now: it imports torch
+
+        getattr(torchvision.datasets, dataset)(str(folder), download=True, **arguments)
+
+    return fetch
+
+
 def verified(folder: Path, checksums: Mapping[str, str], algorithm: str, whose: str, source: str) -> list[bytes]:
     """The contents of a published dataset's files, in the order of `checksums`.
 

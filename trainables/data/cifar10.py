@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trainables.data import About, Arrays
 from trainables.data.array_images import squashed_all, without_masks
-from trainables.data.cache import cached, downloaded, located, verified
+from trainables.data.cache import by_torchvision, cached, downloaded, located, verified
 from trainables.sections import Data
 
 MARKER = "cifar-10-batches-py"
@@ -68,13 +68,7 @@ def download(root: Path) -> None:
     Raises:
         DataError: the download failed; nothing is left of it.
     """
-
-    def fetch(folder: Path) -> None:
-        from torchvision.datasets import CIFAR10
-
-        CIFAR10(str(folder), download=True)
-
-    downloaded(root / "cifar10", MARKER, fetch, SOURCE)
+    downloaded(root / "cifar10", MARKER, by_torchvision("CIFAR10"), SOURCE)
 
 
 def _images(content: bytes) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 from trainables.data import About, Arrays, mnist
-from trainables.data.cache import downloaded, located, verified
+from trainables.data.cache import by_torchvision, downloaded, located, verified
 from trainables.data.digits import INK
 from trainables.data.mnist import LABELS, SPLIT_SEED, TEST, TRAIN
 from trainables.sections import Data
@@ -61,11 +61,5 @@ def download(root: Path) -> None:
     Raises:
         DataError: the download failed; nothing is left of it.
     """
-
-    def fetch(folder: Path) -> None:
-        from torchvision.datasets import FashionMNIST
-
-        FashionMNIST(str(folder), download=True)
-
     # The published checksums are of the packed files, so those are kept.
-    downloaded(root / "fashion_mnist", MARKER, fetch, SOURCE, unwanted=("*-ubyte",))
+    downloaded(root / "fashion_mnist", MARKER, by_torchvision("FashionMNIST"), SOURCE, unwanted=("*-ubyte",))

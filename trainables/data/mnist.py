@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.data import About, Arrays
-from trainables.data.cache import downloaded, located, verified
+from trainables.data.cache import by_torchvision, downloaded, located, verified
 from trainables.data.digits import CLASS_NAMES, INK
 from trainables.data.listing import shuffled
 from trainables.sections import Data
@@ -72,13 +72,7 @@ def download(root: Path) -> None:
     Raises:
         DataError: the download failed; nothing is left of it.
     """
-
-    def fetch(folder: Path) -> None:
-        from torchvision.datasets import MNIST
-
-        MNIST(str(folder), download=True)
-
-    downloaded(root / "mnist", MARKER, fetch, SOURCE)
+    downloaded(root / "mnist", MARKER, by_torchvision("MNIST"), SOURCE)
 
 
 def idx_array(content: bytes) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainables.data import About, Arrays, Examined, reading
-from trainables.data.cache import downloaded, located
+from trainables.data.cache import by_torchvision, downloaded, located
 from trainables.data.listing import (
     CLASS_FILES,
     Listing,
@@ -63,13 +63,7 @@ def download(root: Path) -> None:
     Raises:
         DataError: the download failed; nothing is left of it.
     """
-
-    def fetch(folder: Path) -> None:
-        from torchvision.datasets import VOCSegmentation
-
-        VOCSegmentation(str(folder), year="2012", image_set="trainval", download=True)
-
-    downloaded(root / "voc", MARKER, fetch, SOURCE)
+    downloaded(root / "voc", MARKER, by_torchvision("VOCSegmentation", year="2012", image_set="trainval"), SOURCE)
 
 
 def _listing(root: Path | None) -> Listing:

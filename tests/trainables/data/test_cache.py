@@ -14,7 +14,7 @@ import pytest
 
 from trainables import data, source
 from trainables.cache import cache_folder
-from trainables.data import Arrays, DataError, reading
+from trainables.data import Arrays, DataError, cifar10, fashion_mnist, mnist, reading, voc
 from trainables.data.cache import cached, downloaded
 from trainables.sections import Data
 
@@ -194,6 +194,20 @@ def test_failed_download_leaves_nothing_and_says_how_to_do_without(tmp_path: Pat
     for part in ("https://example.org/mnist", str(tmp_path / "mnist" / "marker"), "--data-root", "ABLATION_DATA"):
         assert part in " ".join(lines)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dataset", [mnist, fashion_mnist, cifar10, voc], ids=lambda module: module.__name__)
+def test_without_a_network_each_dataset_says_how_to_do_without(dataset: Any, tmp_path: Path, serve: Any) -> None:
+    name = dataset.__name__.rpartition(".")[2]
+    asked = serve({})
+    with pytest.raises(DataError) as caught:
+        dataset.download(tmp_path)
+    assert asked
+    for part in (dataset.SOURCE, "--data-root", "ABLATION_DATA", str(tmp_path / name / dataset.MARKER)):
+        assert part in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DataError, match=f"there is no {name} data"):
+        data.arrays(Data(dataset=name), tmp_path)
 
 
 def test_interrupted_download_leaves_nothing(tmp_path: Path) -> None:

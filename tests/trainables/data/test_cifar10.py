@@ -151,15 +151,3 @@ def test_download_unpacks_and_verifies(
     cifar10.download(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == sorted(files)
     assert len(data.arrays(DATA, tmp_path).train) == 10
-
-
-def test_without_a_network_the_error_says_how_to_do_without(tmp_path: Path, serve: Any) -> None:
-    asked = serve({})
-    with pytest.raises(DataError) as caught:
-        cifar10.download(tmp_path)
-    assert asked
-    for part in (cifar10.SOURCE, "--data-root", "ABLATION_DATA", str(tmp_path / "cifar10" / cifar10.MARKER)):
-        assert part in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(DataError, match="there is no cifar10 data"):
-        data.arrays(DATA, tmp_path)

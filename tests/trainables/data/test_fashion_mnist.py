@@ -103,16 +103,3 @@ def test_download_keeps_the_archives_that_the_checksums_are_of(
     fashion_mnist.download(tmp_path)
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == sorted(packed)
     assert np.array_equal(data.arrays(DATA, tmp_path).train[:, 0], next(iter(few.values())))
-
-
-def test_without_a_network_the_error_says_how_to_do_without(tmp_path: Path, serve: Any) -> None:
-    asked = serve({})
-    with pytest.raises(DataError) as caught:
-        fashion_mnist.download(tmp_path)
-    assert asked
-    raw = tmp_path / "fashion_mnist" / "FashionMNIST" / "raw"
-    for part in (fashion_mnist.SOURCE, "--data-root", "ABLATION_DATA", str(raw)):
-        assert part in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(DataError, match="there is no fashion_mnist data"):
-        data.arrays(DATA, tmp_path)

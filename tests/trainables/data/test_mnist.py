@@ -212,9 +212,8 @@ def test_download_unpacks_the_four_files(tmp_path: Path, serve: Any, monkeypatch
     assert (tmp_path / "mnist" / "MNIST" / "raw").is_dir()
 
 
-@pytest.mark.parametrize("served", [{}, {"train-images-idx3-ubyte.gz": b"half of it"}], ids=["no network", "cut"])
-def test_failed_download_leaves_nothing(served: dict[str, bytes], tmp_path: Path, serve: Any) -> None:
-    asked = serve(served)
+def test_a_download_that_is_cut_leaves_nothing(tmp_path: Path, serve: Any) -> None:
+    asked = serve({"train-images-idx3-ubyte.gz": b"half of it"})
     with pytest.raises(DataError) as caught:
         mnist.download(tmp_path)
     assert asked

@@ -8,7 +8,6 @@ import tarfile
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -270,16 +269,8 @@ def test_download_is_torchvisions(voc_tree: Any, tmp_path: Path, monkeypatch: py
     assert [path.name for path in (tmp_path / "new" / "voc").iterdir()] == ["VOCdevkit"]
 
 
-@pytest.mark.parametrize("cut", [True, False], ids=["cut", "no network"])
-def test_failed_download_leaves_nothing(
-    cut: bool, voc_tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def urlopen(*_: Any, **__: Any) -> Response:
-        if cut:
-            return Response(_tar(voc_tree)[:4000])
-        raise URLError("no route to host")
-
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+def test_a_download_that_is_cut_leaves_nothing(voc_tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Response(_tar(voc_tree)[:4000]))
     with pytest.raises(DataError) as caught:
         voc.download(tmp_path / "new")
     for part in (voc.SOURCE, "--data-root", "ABLATION_DATA", str(tmp_path / "new" / "voc" / BASE)):
