@@ -216,7 +216,8 @@ def _dry_trials(study: Study, resources: Resources, nodes: Sequence[Node]) -> li
     if not fitting:
         return [Finding("cluster", "dry trial", True, "not tried: no node for it is up")]
     asked = fitting if resources.gpus else fitting[:1]
-    ask = {**_shared(study), "cpus": resources.cpus, "gpus": resources.gpus, "device": resources.device}
+    trial = {name: getattr(resources, name) for name in ("cpus", "gpus", "device", "deterministic")}
+    ask = {**_shared(study), **trial}
     reserved = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
     given = answers(dry_trial, dict.fromkeys(asked, ask), DRY_PATIENCE_S, reserved)
     stay = alive()

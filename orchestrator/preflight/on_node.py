@@ -147,10 +147,11 @@ def dry_trial(ask: Ask) -> tuple[bool, str]:
 def _try_trial(ask: Ask) -> str:
     import torch
 
+    from trainables.determinism import set_determinism
     from trainables.pipeline import run_trial
 
     take(ask["own_files"])
-    torch.set_num_threads(max(1, int(ask["cpus"])))
+    set_determinism(torch.device(ask["device"]), int(ask["cpus"]), ask["deterministic"])
     gpus, began = float(ask["gpus"]), time.monotonic()
     config = short(Config.model_validate(ask["config"]), gpus > 0)
     try:

@@ -39,12 +39,22 @@ def a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
 
 
-def dry(study: plan.Study, gpus: float) -> tuple[bool, str]:
+def dry(study: plan.Study, gpus: float, cpus: int = 1, deterministic: bool = True) -> tuple[bool, str]:
     config = study.baseline.model_dump(mode="json")
     inputs = {"data_root": None, "checkpoint": None}
-    return on_node.dry_trial(
-        {"config": config, "inputs": inputs, "own_files": {}, "cpus": 1, "gpus": gpus, "device": "cpu"}
-    )
+    given = {"cpus": cpus, "gpus": gpus, "device": "cpu", "deterministic": deterministic}
+    return on_node.dry_trial({"config": config, "inputs": inputs, "own_files": {}, **given})
+
+
+@pytest.mark.parametrize(("deterministic", "threads"), [(True, 1), (False, 2)])
+def test_a_dry_trial_has_the_threads_of_a_trial(study, monkeypatch, deterministic, threads):
+    before, during = torch.get_num_threads(), []
+    monkeypatch.setattr("trainables.pipeline.run_trial", lambda *_, **__: during.append(torch.get_num_threads()) or [])
+    try:
+        assert dry(study, 0, 2, deterministic)[0]
+    finally:
+        torch.set_num_threads(before)
+    assert during == [threads]
 
 
 def test_a_dry_trial_tells_of_the_gpus_memory(study, a_gpu, monkeypatch):
