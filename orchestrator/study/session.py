@@ -82,12 +82,12 @@ class Session:
 
     def run(self, session_config: SessionConfig, address: str) -> bool:
         """Runs what is missing; whether the person stopped it."""
-        from orchestrator.study import schedule  # only now: it imports Ray
-
         if session_config.gpu_hour_price:
             self.writer.price(session_config.gpu_hour_price)
         if not self.to_run:
             return False
+        from orchestrator.study import schedule  # only now: it imports Ray
+
         run = partial(schedule.run, makers_first(self.to_run), session_config, self.events, self.folder)
         return self.scheduled(run, session_config.resources, address)
 
@@ -183,7 +183,7 @@ class Session:
     def _waited_for_mlflow(self) -> bool:
         """Whether MLflow has taken every record after all."""
         self.board.line(f"waiting for MLflow, {FLUSH_LIMIT_S:g} s at most: {self.writer.trouble or 'it is slow'}")
-        return self.writer.flush()
+        return self.writer.flush(FLUSH_LIMIT_S)
 
     def started(self, trial: Trial, attempt: int) -> None:
         """The trial has got its worker."""

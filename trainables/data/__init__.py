@@ -3,7 +3,8 @@
 about(data, root) -> About               what the plan must know; imports no torch, so that a dry run is quick
 read(data, root) -> (About, Arrays)      that, and the images and masks themselves, every file read and checked
 
-A dataset of files that people made has a third, `examine`, for what a person should see before a study.
+Some have a third, `examine`: of files that people made, what a person should see before a study; of data that ship with
+a library, that there is nothing to look at.
 
 Both go through the files once, of which there may be tens of thousands: each is hashed once a call.
 
