@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 from mlflow import MlflowClient
+from moved_storage import tell_mlflow
 from ports import free_port
 from processes import started_with
 from waiting import wait_for_answer
@@ -50,6 +51,7 @@ class Command:
     environment: dict[str, str] = field(default_factory=dict)
     begun: ClassVar[list[tuple[subprocess.Popen, str]]] = []
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    program: list[str] = field(default_factory=lambda: COMMAND)
 
     def run(self, *more: str, network: bool = False) -> subprocess.CompletedProcess:
         """Runs it to its end."""
@@ -72,7 +74,7 @@ class Command:
 
     @property
     def line(self) -> list[str]:
-        return [*COMMAND, self.name, "--storage", str(self.storage), *self.words]
+        return [*self.program, self.name, "--storage", str(self.storage), *self.words]
 
     @property
     def out(self) -> Path:
@@ -126,12 +128,18 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path):
-    """An MLflow server that has started."""
+def new_server(tmp_path):
+    """An MLflow server that a test starts."""
     server = Server(tmp_path)
-    server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def server(new_server):
+    """An MLflow server that has started."""
+    new_server.start()
+    return new_server
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +160,28 @@ def nothing_goes_on():
 def commands(tiny_words):
     """Makes commands of the tiny study on a storage folder; `train_steps` makes its trainings longer."""
     return lambda storage, *more, name="ablations", **longer: Command(storage, [*tiny_words(**longer), *more], name)
+
+
+@pytest.fixture(scope="session")
+def finished(commands, tmp_path_factory):
+    """A study of the baseline and cosine at its end, for all tests: what goes on from it takes a copy."""
+    command = commands(tmp_path_factory.mktemp("finished") / "runs", "--variants", "cosine")
+    done = command.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return command
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Makes the same command on a copy of its folder."""
+
+    def made(command):
+        storage = tmp_path / "runs"
+        shutil.copytree(command.storage, storage)
+        tell_mlflow(storage, str(command.storage))
+        return Command(storage, list(command.words), command.name)
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,11 @@ claims of the killed processes are left out too: another machine takes them for 
 
 import csv
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from moved_storage import tell_mlflow
 
 from orchestrator.run import main
 
@@ -54,15 +53,7 @@ def unpacked(folder):
     """The study's storage folder, which has moved."""
     shutil.unpack_archive(STUDY, folder, filter="data")
     storage = folder / "runs"
-    with closing(sqlite3.connect(storage / "mlflow.db")) as database:
-        columns = database.execute(
-            "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns "
-            "WHERE tables.type = 'table' AND (columns.type LIKE '%CHAR%' OR columns.type LIKE '%TEXT%')"
-        ).fetchall()
-        for table, column in columns:
-            change = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE instr("{column}", ?)'
-            database.execute(change, (EARLIER, str(storage), EARLIER))
-        database.commit()
+    tell_mlflow(storage, EARLIER)
     return storage
 
 

@@ -178,8 +178,9 @@ sys.meta_path.insert(0, Finder())
 
 def test_each_kind_of_failure_ends_as_it_should_beside_healthy_trials(commands, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(FAULTS)
-    wild = ["--variant", "wild: training.learning_rate=1e30", "--stall-limit", "12", "--max-retries", "1"]
-    command = commands(tmp_path / "runs", *wild, train_steps=30)
+    variants = ["--variants", "adagn", "convnext", "no_attention", "--variant", "wild: training.learning_rate=1e30"]
+    patience = ["--stall-limit", "12", "--max-retries", "1"]
+    command = commands(tmp_path / "runs", *variants, *patience, train_steps=30)
     command.environment["PYTHONPATH"] = str(tmp_path)
     done = command.run()
     assert done.returncode == 1, done.stdout + done.stderr
@@ -198,21 +199,20 @@ def test_each_kind_of_failure_ends_as_it_should_beside_healthy_trials(commands, 
 
 
 def test_a_segmentation_setting_of_its_own_trains_no_second_model(commands, tmp_path):
-    variants = [f"--variant=epochs{n}: segmentation.epochs={n}" for n in range(2, 9)]
+    variants = [f"--variant=epochs{n}: segmentation.epochs={n}" for n in range(2, 5)]
     command = commands(tmp_path / "runs", "--variants", "baseline", *variants)
     done = command.run()
     assert done.returncode == 0, done.stdout + done.stderr
     models = list((command.storage / "store" / "ddpm").iterdir())
     assert len(models) == 2  # the study's one, and the untrained control's
-    assert len(list((command.storage / "store" / "segmentation").iterdir())) == 8 + 2
+    assert len(list((command.storage / "store" / "segmentation").iterdir())) == 4 + 2
     _, runs = command.runs()
-    assert len(runs) == 8 + 3
+    assert len(runs) == 4 + 3
 
 
 @pytest.mark.slow
-def test_fresh_begins_anew_and_deletes_nothing(commands, tmp_path):
-    command = commands(tmp_path / "runs", "--variants", "cosine")
-    assert command.run().returncode == 0
+def test_fresh_begins_anew_and_deletes_nothing(finished, copied):
+    command = copied(finished)
     before = makings(command)
     again = command.run("--fresh")
     assert again.returncode == 0, again.stdout + again.stderr
@@ -223,20 +223,19 @@ def test_fresh_begins_anew_and_deletes_nothing(commands, tmp_path):
     assert "5 done" in command.run().stdout
 
 
-def test_the_store_lists_and_prunes_what_no_study_refers_to(commands, tmp_path, capsys):
+def test_the_store_lists_and_prunes_what_no_study_refers_to(finished, copied, capsys):
     from orchestrator.run import main
 
-    command = commands(tmp_path / "runs", "--variants", "baseline")
-    assert command.run().returncode == 0
+    command = copied(finished)
     storage = ["--storage", str(command.storage)]
     (study,) = [p.stem for p in (command.storage / "store" / "studies").iterdir()]
     assert main(["store", *storage]) == 0
     out = capsys.readouterr().out
-    assert out.count(study) == 12
+    assert out.count(study) == 16
     assert main(["store", "--prune", *storage]) == 0
     assert "removed 0 artefacts" in capsys.readouterr().out
     assert main(["store", "--forget", "nothing", *storage]) == 2
     assert study in capsys.readouterr().err
     assert main(["store", "--forget", study, "--prune", *storage]) == 0
-    assert "removed 12 artefacts" in capsys.readouterr().out
+    assert "removed 16 artefacts" in capsys.readouterr().out
     assert not makings(command)

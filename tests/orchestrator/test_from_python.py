@@ -185,10 +185,10 @@ def said(study):
 
 def in_a_thread():
     own = {"relu": {"unet.block": ReluBlock}, "breaks": {"unet.block": Breaks}}
-    said(ablate(variants={"adagn": None, **own}, settings=SETTINGS))
+    said(ablate(variants={"cosine": None, **own}, settings=SETTINGS))
 
 
-study = ablate(variants=["adagn"], settings=SETTINGS)
+study = ablate(variants=["cosine"], settings=SETTINGS)
 said(study)
 study.show()
 assert "<table>" in study._repr_html_()
@@ -196,15 +196,13 @@ thread = threading.Thread(target=in_a_thread)
 thread.start()
 thread.join()
 WIDTH = 1
-said(ablate(variants={"adagn": None, "relu": {"unet.block": ReluBlock}}, settings=SETTINGS))
+said(ablate(variants={"cosine": None, "relu": {"unet.block": ReluBlock}}, settings=SETTINGS))
 """
 
 
 @pytest.mark.slow
-def test_it_is_the_command_lines_study_and_an_edit_runs_its_variant_alone(commands, tiny, root, tmp_path):
-    command = commands(tmp_path / "runs", "--variants", "adagn")
-    done = command.run()
-    assert done.returncode == 0, done.stderr + done.stdout
+def test_it_is_the_command_lines_study_and_an_edit_runs_its_variant_alone(finished, copied, tiny, root, tmp_path):
+    command = copied(finished)
     (table,) = command.storage.glob("studies/*/table.csv")
     before = table.read_text()
     (tmp_path / "study.py").write_text(SCRIPT)

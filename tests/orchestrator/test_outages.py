@@ -8,8 +8,10 @@ import shutil
 import socket
 import socketserver
 import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,12 @@ from orchestrator.tracking import writer
 from search_spaces.spaces import ABLATIONS
 
 STEPS = 400
+# The command whose end waits for MLflow for seconds and not for a minute.
+IMPATIENT = [
+    *(sys.executable, "-c"),
+    "from orchestrator.study import session; session.FLUSH_LIMIT_S = 5.0; "
+    "from orchestrator.run import main, signals; signals.end(main())",
+]
 
 slow = pytest.mark.slow  # they run whole studies
 
@@ -109,7 +117,7 @@ def test_the_tracking_server_dies_and_comes_back(commands, server, tmp_path):
 @slow
 def test_a_tracking_server_that_is_gone_for_good_is_told_and_sent_everything_later(commands, server, tmp_path):
     command = commands(tmp_path / "runs", "--variants", "baseline", "--tracking-uri", server.uri)
-    process = command.start()
+    process = replace(command, program=IMPATIENT).start()
     wait_until(lambda: "started" in command.text(), "a trial starts", 120, log=command.out)
     server.kill()
     assert process.wait(200) == 1, command.text()
@@ -124,11 +132,10 @@ def test_a_tracking_server_that_is_gone_for_good_is_told_and_sent_everything_lat
 
 @slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="is the folder that takes no file")
-def test_a_tracking_server_that_takes_no_files_is_told_before_any_trial(commands, server, tmp_path):
-    server.kill()
-    server.files = Path("/proc/not-there")
-    server.start()
-    words = ("--variants", "baseline", "--tracking-uri", server.uri)
+def test_a_tracking_server_that_takes_no_files_is_told_before_any_trial(commands, new_server, tmp_path):
+    new_server.files = Path("/proc/not-there")
+    new_server.start()
+    words = ("--variants", "baseline", "--tracking-uri", new_server.uri)
     study = commands(tmp_path / "runs", *words).run(network=True)
     assert (study.returncode, study.stdout) == (2, "")
     assert re.fullmatch(r"error: --tracking-uri: MLflow takes no files at mlflow-artifacts:\S* \(.*\)\n", study.stderr)
@@ -158,7 +165,7 @@ def test_a_node_that_is_lost_gives_its_trials_to_the_other(commands, tmp_path, m
             "--checkpoint-interval",
             "0.3",
         ]
-        command = commands(tmp_path / "runs", *words, train_steps=1500)
+        command = commands(tmp_path / "runs", *words, train_steps=800)
         process = command.start()
         store = tmp_path / "runs" / "store" / "checkpoints"
         wait_until(
@@ -175,7 +182,7 @@ def test_a_node_that_is_lost_gives_its_trials_to_the_other(commands, tmp_path, m
     for name in ("baseline-seed0", "cosine-seed0"):
         steps = [m.step for m in client.get_metric_history(runs[name].info.run_id, "loss")]
         assert len(steps) == len(set(steps))
-        assert max(steps) == 1500
+        assert max(steps) == 800
 
 
 def mounted(command, script):
@@ -215,7 +222,7 @@ FULL = "the store .* cannot be used"
     ids=["a full disk that is given room", "a disk that turns read-only and back"],
 )
 def test_a_disk_that_takes_nothing_for_a_while_costs_no_trial(commands, tmp_path, size, shut, opened):
-    command = commands(tmp_path / "runs", "--variants", "cosine")
+    command = commands(tmp_path / "runs", "--variants", "baseline")
     command.environment["SIZE"] = size
     done = mounted(command, f"{shut}\n said '{FULL}' || exit 78; {opened}")
     assert done.returncode == 0, command.text()

@@ -14,11 +14,12 @@ def table(storage):
     return {row["variant"]: (row["delta"], row["n"], row["mean"]) for row in rows}
 
 
-def test_the_third_command_shows_what_the_first_made(commands, tmp_path):
+def test_the_third_command_shows_what_the_first_made(commands, finished, copied):
+    storage = copied(finished).storage
     seen, pictures = [], []
     for schedule in ("cosine", "linear", "cosine"):
         delta = "diffusion.beta_schedule=cosine" if schedule == "cosine" else "training.learning_rate=0.1"
-        command = commands(tmp_path / "runs", "--variants", "baseline", "--variant", f"mine: {delta}")
+        command = commands(storage, "--variants", "baseline", "--variant", f"mine: {delta}")
         done = command.run()
         assert done.returncode == 0, done.stderr
         seen.append(table(command.storage)["mine"])
@@ -27,7 +28,7 @@ def test_the_third_command_shows_what_the_first_made(commands, tmp_path):
     assert "0 to run" in done.stdout
     assert seen[0] == seen[2] != seen[1]
     assert pictures[0] == pictures[2] != pictures[1]
-    done = commands(tmp_path / "runs", "--variants", "cosine").run()
+    done = commands(storage, "--variants", "cosine").run()
     assert done.returncode == 0, done.stderr
     assert "not part of this command, kept from earlier ones of this study: mine" in done.stdout
-    assert "mine" in table(command.storage)
+    assert "mine" in table(storage)

@@ -9,10 +9,19 @@ from orchestrator.run import main
 OTHER_CODE = "of-other-code"
 
 
-@pytest.fixture
-def command(commands, tmp_path):
+@pytest.fixture(scope="module")
+def begun(commands, tmp_path_factory):
+    """A search that has measured two points."""
     few = ["--set", "segmentation.held_out_images=20", "--set", "segmentation.validation_images=4"]
-    return commands(tmp_path / "runs", "--space", "segmentation", *few, name="search")
+    command = commands(tmp_path_factory.mktemp("search") / "runs", "--space", "segmentation", *few, name="search")
+    done = command.run("--trials", "2")
+    assert done.returncode == 0, done.stderr
+    return command
+
+
+@pytest.fixture
+def command(begun, copied):
+    return copied(begun)
 
 
 def memory(command):
@@ -23,8 +32,6 @@ def memory(command):
 
 
 def test_a_search_goes_on_with_more_trials_and_trains_one_ddpm(command):
-    first = command.run("--trials", "2")
-    assert first.returncode == 0, first.stderr
     _, runs = command.runs()
     assert "baseline-seed0" in runs
     assert len(runs) == 2
@@ -50,21 +57,19 @@ def test_a_search_goes_on_with_more_trials_and_trains_one_ddpm(command):
 
 
 def test_points_that_ran_when_the_driver_was_killed_are_run_again(command):
-    study = command.run("--trials", "1")
-    assert study.returncode == 0, study.stderr
     cut = memory(command).ask()  # as a driver leaves it that is killed after it has asked
     cut.suggest_categorical("segmentation.batch_size", [64, 128, 256, 512])
     (path,) = command.storage.glob("studies/*/optuna.db")
     other = optuna.create_study(study_name=OTHER_CODE, storage=f"sqlite:///{path}", direction="maximize")
     other.add_trial(optuna.create_trial(value=0.99))
-    done = command.run("--trials", "3")
+    done = command.run("--trials", "4")
     assert done.returncode == 0, done.stderr
-    assert "3 points: 1 done, 2 to run" in done.stdout
+    assert "4 points: 2 done, 2 to run" in done.stdout
     assert "measured by other code, and counted no more: 1 points" in done.stdout
     found = memory(command)
-    assert [trial.state for trial in found.trials][1] == TrialState.FAIL
-    assert sum(trial.state == TrialState.COMPLETE for trial in found.trials) == 3
-    repeated = found.trials[2]
+    assert [trial.state for trial in found.trials][2] == TrialState.FAIL
+    assert sum(trial.state == TrialState.COMPLETE for trial in found.trials) == 4
+    repeated = found.trials[3]
     assert repeated.params["segmentation.batch_size"] == cut.params["segmentation.batch_size"]
 
 

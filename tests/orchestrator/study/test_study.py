@@ -84,15 +84,22 @@ def test_the_table_on_disk_has_the_figures_that_mlflow_has(study):
         assert float(rows[variant, "miou"]["mean"]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_same_seed_gives_the_same_figures_to_the_last_digit(study, commands, tmp_path):
+def test_the_same_seed_gives_the_same_figures_to_the_last_digit(study, finished):
     _, _, between, _ = study
-    command = commands(tmp_path, "--variants", "cosine")
-    again = command.run()
-    assert again.returncode == 0, again.stdout + again.stderr
-    _, after = command.runs()
+    _, after = finished.runs()
     for name in ("baseline-seed0", "cosine-seed0", "untrained-seed0", "real_images-seed0", "raw_pixels-seed0"):
         for metric in ("fid_digits", "miou", "pixel_accuracy", "loss"):
             assert after[name].data.metrics.get(metric) == between[name].data.metrics.get(metric), (name, metric)
+
+
+def test_a_command_that_finds_all_done_waits_for_neither_torch_nor_ray(finished, copied):
+    command = copied(finished)
+    command.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    again = command.run()
+    assert again.returncode == 0 and "5 done, 0 to run" in again.stdout, again.stdout + again.stderr
+    imported = {line.split("|")[-1].strip() for line in again.stderr.splitlines() if line.startswith("import time")}
+    assert "mlflow" in imported
+    assert not imported & {"torch", "ray", "sklearn"}
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for left processes in /proc")
