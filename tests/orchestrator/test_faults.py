@@ -178,9 +178,8 @@ sys.meta_path.insert(0, Finder())
 
 def test_each_kind_of_failure_ends_as_it_should_beside_healthy_trials(commands, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(FAULTS)
-    variants = ["--variants", "adagn", "convnext", "no_attention", "--variant", "wild: training.learning_rate=1e30"]
-    patience = ["--stall-limit", "12", "--max-retries", "1"]
-    command = commands(tmp_path / "runs", *variants, *patience, train_steps=30)
+    wild = ["--variant", "wild: training.learning_rate=1e30", "--stall-limit", "12", "--max-retries", "1"]
+    command = commands(tmp_path / "runs", *wild, train_steps=30)
     command.environment["PYTHONPATH"] = str(tmp_path)
     done = command.run()
     assert done.returncode == 1, done.stdout + done.stderr
