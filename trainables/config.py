@@ -13,13 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from trainables.own_parts import Args, Named, is_reference, name_of
+from trainables.own_parts import Args, Named, is_reference
 from trainables.sections import Data, Diffusion, Fid, Pretrained, Sampling, Section, Segmentation, Training, UNet
 
 Overrides = Mapping[str, Any]
-
-FEWEST_IMAGES = 2  # that have a covariance
-FEWEST_SAMPLES = 2 * FEWEST_IMAGES  # a Frechet distance is measured at half of them too
 
 
 class ConfigError(ValueError):
@@ -120,18 +117,13 @@ def _variance_contradictions(config: Config) -> Iterator[str]:
 
 
 def _fid_contradictions(config: Config) -> Iterator[str]:
-    if config.fid.reference_images == 1:
-        yield f"fid.reference_images must be 0, for all, or at least {FEWEST_IMAGES}, but got 1"
-    names = [name_of(metric) for metric in config.fid.metrics]
-    if len(set(names)) < len(names) or set(config.fid.own) & TAKEN:
+    real, fewest = config.fid.fewest_real, config.fid.fewest_samples
+    if 0 < config.fid.reference_images < real:
+        yield f"fid.reference_images must be 0, for all, or at least {real}, but got {config.fid.reference_images}"
+    if names := config.fid.ambiguous:
         yield f"fid.metrics: the functions' names must differ from each other and from ours, but got {names}"
-    fewest = FEWEST_SAMPLES if {"fid", "fid_digits"} & set(config.fid.metrics) else FEWEST_IMAGES
     if config.sampling.samples < fewest:
         yield f"sampling.samples must be at least {fewest} for these fid.metrics, but got {config.sampling.samples}"
-
-
-# Figures of ours, which no metric of a person's own may be called.
-TAKEN = {"fid", "fid_digits", "kid", "miou", "samples", "reference_images", "loss", "uncertainty", "pixel_accuracy"}
 
 
 def _classifier_contradictions(config: Config) -> Iterator[str]:
