@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from results.breakdowns import ranking_flips
+from results.disagreement import disagreement
+from results.feature_spaces import feature_spaces
 from results.formatting import one_line
 from results.metrics import METRICS, Metric
 from results.size import MARK
@@ -46,6 +48,8 @@ def footnotes(metrics: Sequence[Metric], summary: pd.DataFrame, trials: pd.DataF
     if "scored_images" in trials and trials["scored_images"].notna().any():
         counts = dict.fromkeys(f"{n:.0f}" for n in sorted(trials["scored_images"].dropna()))
         yield f"miou: mean over the classes that occur in the truth of {' or '.join(counts)} held-out images"
+    yield from feature_spaces(metrics, trials)
+    yield from disagreement(summary, metrics)
     for metric in metrics:
         yield from _published(metric, summary)
         yield from _smoke(metric, trials)

@@ -95,6 +95,26 @@ def denoising_strip(frames: Images, timesteps: Sequence[int]) -> Figure:
     return _figure(mosaic, titles=["x_0" if t < 0 else f"t={t}" for t in timesteps])
 
 
+def copies(samples: Images, nearest: Images, ratios: Sequence[float]) -> Figure:
+    """Each sample above the training image that is nearest to it, with the ratio of that distance to the second.
+
+    Args:
+        samples: (N, H, W, C) uint8.
+        nearest: (N, H, W, C) uint8.
+        ratios: (N,) the distance of the two, divided by that of the sample to its second nearest; 0 is a copy.
+
+    Raises:
+        ValueError: images of another shape or type, or not as many of each.
+    """
+    if samples.shape != nearest.shape or len(samples) != len(ratios):
+        raise ValueError(f"samples, nearest and ratios: {samples.shape}, {nearest.shape} and {len(ratios)} differ")
+    rows = [_rgb(images, name) for images, name in ((samples, "samples"), (nearest, "nearest"))]
+    scale = _scale(samples.shape[2], len(samples), smallest=56, largest=96)
+    mosaic = _mosaic(np.stack([_enlarge(row, scale) for row in rows]))
+    below = "above samples, below the nearest training image of each; numbers: distance to it / to the second nearest"
+    return _figure(mosaic, [f"{ratio:.2f}" for ratio in ratios], caption=below)
+
+
 def masks(
     images: Images,
     truth: Labels,
@@ -227,12 +247,12 @@ def _legend_columns(legend: Sequence[Patch], width: int) -> int:
     return 1
 
 
-def _figure(mosaic: Images, titles: Sequence[str] = (), legend: Sequence[Patch] = ()) -> Figure:
-    """A figure that is exactly the mosaic, with a line of column titles above and a legend below where given."""
+def _figure(mosaic: Images, titles: Sequence[str] = (), legend: Sequence[Patch] = (), caption: str = "") -> Figure:
+    """A figure that is exactly the mosaic, with a line of column titles above, a legend or a caption below if given."""
     height, width = mosaic.shape[:2]
     top = _TITLE if titles else 0
     legend_columns = _legend_columns(legend, width)
-    bottom = 20 * -(-len(legend) // legend_columns) + 10 if legend else 0
+    bottom = 20 * -(-len(legend) // legend_columns) + 10 if legend else _TITLE * bool(caption)
     total = height + top + bottom
     figure = Figure(figsize=(width / _DPI, total / _DPI), dpi=_DPI, facecolor="white")
     axes = figure.add_axes((0, bottom / total, 1, height / total))
@@ -241,6 +261,8 @@ def _figure(mosaic: Images, titles: Sequence[str] = (), legend: Sequence[Patch] 
     for i, title in enumerate(titles):
         column = (i + 0.5) / len(titles)
         figure.text(column, 1 - top / 2 / total, title, ha="center", va="center", fontsize=_FONT)
+    if caption:
+        figure.text(0.5, bottom / 2 / total, caption, ha="center", va="center", fontsize=_FONT)
     if legend:
         drawn = figure.legend(
             handles=list(legend), loc="lower center", ncols=legend_columns, fontsize=_FONT, frameon=False,

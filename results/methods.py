@@ -35,6 +35,25 @@ _DEFINITIONS = {
     "miou_reference": "the mean intersection over union of {scored} held-out images by ddpm-segmentation's rule",
     "pixel_accuracy": "the share of pixels of {scored} held-out images whose class is predicted",
     "validation_miou": "the mean intersection over union of the images kept for validation",
+    "fd_dinov2": _FRECHET + ", by DINOv2's ViT-L/14",
+}
+_RADIUS = "an image's radius being its distance to neighbour {k} of its set"
+_OF_NEIGHBOURS = {
+    "precision": "the share of {samples} samples that lie within the radius of one of {real} real images, " + _RADIUS,
+    "recall": "the share of {real} real images that lie within the radius of one of {samples} samples, " + _RADIUS,
+    "density": "the mean number of {real} real images whose radius a sample lies within, over {k}, " + _RADIUS,
+    "coverage": "the share of {real} real images within whose radius one of {samples} samples lies, " + _RADIUS,
+    "copies": "the share of {samples} samples nearer to one of {real} real images than a third of the way to the next",
+}
+_NETWORKS = {
+    "digits": "a fixed classifier of grey digits",
+    "inception": "the Inception network of clean-fid",
+    "dinov2": "DINOv2's ViT-L/14",
+}
+_DEFINITIONS |= {
+    f"{figure}_{network}": f"{words}, among the features of {whose}"
+    for figure, words in _OF_NEIGHBOURS.items()
+    for network, whose in _NETWORKS.items()
 }
 
 
@@ -105,7 +124,7 @@ def _segmentation(rows: pd.DataFrame) -> Iterator[str]:
 
 def _metrics(trials: pd.DataFrame, metrics: Sequence[Metric]) -> Iterator[str]:
     own = trials[~trials["kind"].isin(UNTESTED) & (trials["status"] == FINISHED)]
-    counts = {"samples": "samples", "real": "reference_images", "scored": "scored_images"}
+    counts = {"samples": "samples", "real": "reference_images", "scored": "scored_images", "k": "params.fid.nearest_k"}
     told = {name: _range(own, column) for name, column in counts.items()}
     for metric in metrics:
         way = "lower" if metric.lower_is_better else "higher"
@@ -167,7 +186,7 @@ def _list(text: str) -> str:
 
 def _range(rows: pd.DataFrame, column: str) -> str:
     """'64', or '64 to 500' where the trials differ; 'some' where no trial says."""
-    values = rows[column].dropna() if column in rows else pd.Series(dtype=float)
+    values = pd.to_numeric(rows[column]).dropna() if column in rows else pd.Series(dtype=float)
     ends = [f"{end:.0f}" for end in (values.min(), values.max())] if len(values) else ["some"]
     return joined(*dict.fromkeys(ends), by=" to ")
 

@@ -31,6 +31,15 @@ class Metric:
         return "↓" if self.lower_is_better else "↑"
 
 
+NEIGHBOUR_FIGURES = ("precision", "recall", "density", "coverage", "copies")
+_ON_REQUEST = (
+    Metric("fd_dinov2", lower_is_better=True, digits=1, features=1024, log_scale=True),
+    *(
+        Metric(f"{figure}_{network}", lower_is_better=figure == "copies", digits=3)
+        for network in ("digits", "inception", "dinov2")
+        for figure in NEIGHBOUR_FIGURES
+    ),
+)
 METRICS = (
     Metric("fid_digits", lower_is_better=True, digits=1, features=64, log_scale=True),
     Metric("fid", lower_is_better=True, digits=2, features=2048, log_scale=True),
@@ -41,6 +50,8 @@ METRICS = (
     Metric("validation_miou", lower_is_better=False, digits=3),
     Metric("fid_digits_extrapolated", lower_is_better=True, digits=1),
     Metric("fid_extrapolated", lower_is_better=True, digits=2),
+    Metric("fd_dinov2_extrapolated", lower_is_better=True, digits=1),
+    *_ON_REQUEST,
 )
 
 
@@ -60,5 +71,5 @@ def own_metrics(trials: pd.DataFrame) -> tuple[Metric, ...]:
 
 
 MAIN_METRICS = METRICS[:4]  # what a table that is read shows; table.csv has them all
-REQUESTED_METRICS = METRICS[4:5]  # measured on request only, and then shown too
+REQUESTED_METRICS = (METRICS[4], *_ON_REQUEST)  # measured on request only, and then shown too
 FRECHET_METRICS = tuple(metric for metric in METRICS if metric.features)

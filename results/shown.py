@@ -31,6 +31,9 @@ class Shown:
         samples: (N, H, W, C) uint8, the first of the samples.
         way: (S, H, W, C) uint8, one image from noise to the end.
         timesteps: (S,) what each frame of the way is; -1 is the clean image.
+        copies: (K, H, W, C) uint8, the samples most like a copy of a training image, where that was looked for.
+        nearest: (K, H, W, C) uint8, the training image nearest to each.
+        ratio: (K,) the distance to it over that to the second nearest; 0 is a copy.
         images: (M, H, W, C) uint8, the first of the scored images.
         truth: (M, H, W) class indices, or `ignore_index`.
         predicted: (M, H, W) class indices.
@@ -44,6 +47,9 @@ class Shown:
     samples: Array | None = None
     way: Array | None = None
     timesteps: Array | None = None
+    copies: Array | None = None
+    nearest: Array | None = None
+    ratio: Array | None = None
     images: Array | None = None
     truth: Array | None = None
     predicted: Array | None = None

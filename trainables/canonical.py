@@ -45,6 +45,7 @@ LATER: Mapping[str, Any] = {
     "training.self_conditioning": False,
     "training.flips": False,
     "sampling.sampler_args": {},
+    "fid.nearest_k": 5,
     "segmentation.noise_levels": (),
     "segmentation.noise": "drawn",
     "segmentation.noise_draws": 1,
@@ -61,6 +62,7 @@ def canonical(config: Config) -> Config:
             "diffusion": _diffusion(config.diffusion, config.pretrained is not None),
             "training": _training(config.training),
             "sampling": _sampling(config.sampling),
+            "fid": config.fid if config.fid.prdc else _neutral(config.fid, "nearest_k"),
             "segmentation": _segmentation(config.segmentation),
         }
     )

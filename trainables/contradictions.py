@@ -7,13 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainables.own_parts import name_of
 from trainables.sections import Data, Diffusion, Fid, Pretrained, Sampling, Segmentation, Training, UNet
-
-FEWEST_IMAGES = 2  # that have a covariance
-FEWEST_SAMPLES = 2 * FEWEST_IMAGES  # a Frechet distance is measured at half of them too
-# Figures of ours, which no metric of a person's own may be called.
-TAKEN = {"fid", "fid_digits", "kid", "miou", "samples", "reference_images", "loss", "uncertainty", "pixel_accuracy"}
 
 
 def of_the_unet(unet: UNet, data: Data, segmentation: Segmentation) -> Iterator[str]:
@@ -109,12 +103,11 @@ def of_the_timesteps(diffusion: Diffusion, segmentation: Segmentation) -> Iterat
 
 def of_the_fid(fid: Fid, sampling: Sampling) -> Iterator[str]:
     """What cannot be measured of samples."""
-    if fid.reference_images == 1:
-        yield f"fid.reference_images must be 0, for all, or at least {FEWEST_IMAGES}, but got 1"
-    names = [name_of(metric) for metric in fid.metrics]
-    if len(set(names)) < len(names) or set(fid.own) & TAKEN:
+    real, fewest = fid.fewest_real, fid.fewest_samples
+    if 0 < fid.reference_images < real:
+        yield f"fid.reference_images must be 0, for all, or at least {real}, but got {fid.reference_images}"
+    if names := fid.ambiguous:
         yield f"fid.metrics: the functions' names must differ from each other and from ours, but got {names}"
-    fewest = FEWEST_SAMPLES if {"fid", "fid_digits"} & set(fid.metrics) else FEWEST_IMAGES
     if sampling.samples < fewest:
         yield f"sampling.samples must be at least {fewest} for these fid.metrics, but got {sampling.samples}"
 

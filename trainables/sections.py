@@ -161,18 +161,61 @@ class Sampling(Section):
     batch_size: int = Field(default=500, ge=1)
 
 
-class Fid(Section):
-    """The Frechet distances to measure."""
+FID_METRICS = (
+    *("fid_digits", "prdc_digits", "copies_digits"),
+    *("fid", "kid", "prdc_inception", "copies_inception"),
+    *("fd_dinov2", "prdc_dinov2", "copies_dinov2"),
+)
+PRDC = ("precision", "recall", "density", "coverage")
+OTHER_FIGURES = ("miou", "samples", "reference_images", "loss", "uncertainty", "pixel_accuracy")
+FEWEST_IMAGES = 2  # that have a covariance
 
-    metrics: tuple[Annotated[str, Named(("fid_digits", "fid", "kid"))], ...] = Field(
-        default=("fid_digits",), min_length=1
-    )
+
+class Fid(Section):
+    """What sample sets are measured by: distances from the reference, and nearest neighbours in it."""
+
+    metrics: tuple[Annotated[str, Named(FID_METRICS)], ...] = Field(default=("fid_digits",), min_length=1)
     reference_images: int = Field(default=0, ge=0)  # of the training images; 0: all of them
+    nearest_k: int = Field(default=5, ge=1)  # prdc: the distance to which neighbour is an image's radius
 
     @property
     def built_in(self) -> tuple[str, ...]:
         """The metrics of ours."""
         return tuple(metric for metric in self.metrics if not is_reference(metric))
+
+    @property
+    def networks(self) -> set[str]:
+        """The networks that ours look at images with: digits, inception, dinov2."""
+        return {metric.partition("_")[2] or "inception" for metric in self.built_in}
+
+    @property
+    def prdc(self) -> tuple[str, ...]:
+        """Those of ours that stand for precision, recall, density and coverage."""
+        return tuple(metric for metric in self.built_in if metric.startswith("prdc_"))
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of the figures that ours give."""
+        expanded = {metric: [metric.replace("prdc", name) for name in PRDC] for metric in self.prdc}
+        return tuple(figure for metric in self.built_in for figure in expanded.get(metric, [metric]))
+
+    @property
+    def fewest_real(self) -> int:
+        """Real images of which the metrics can be measured: each has a k-th neighbour."""
+        return max(FEWEST_IMAGES, 1 + self.nearest_k if self.prdc else 0)
+
+    @property
+    def fewest_samples(self) -> int:
+        """Samples of which they can be; a Frechet distance is measured at half of them too."""
+        frechet = any(metric.startswith(("fid", "fd_")) for metric in self.built_in)
+        return max(FEWEST_IMAGES * (1 + frechet), self.fewest_real)
+
+    @property
+    def ambiguous(self) -> list[str]:
+        """The metrics' names, where two are the same or a function is called as a figure of ours."""
+        names = [name_of(metric) for metric in self.metrics]
+        ours = {*OTHER_FIGURES, *FID_METRICS, *Fid(metrics=FID_METRICS).figures}
+        return names if len(set(names)) < len(names) or ours & self.own.keys() else []
 
     @property
     def own(self) -> dict[str, str]:

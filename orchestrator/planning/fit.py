@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from orchestrator.errors import UsageError
 from orchestrator.planning.names import BASELINE
 from trainables.config import Config, ConfigError
-from trainables.contradictions import FEWEST_IMAGES, FEWEST_SAMPLES
 from trainables.data import About
 from trainables.diffusion.schedules import timesteps_at
 
@@ -59,20 +58,19 @@ def _fits(config: Config, facts: About, dataset: str) -> None:
                 f"sampling.samples must be at most {facts.held_out_images}, the held-out images of {dataset}, "
                 f"but got {sampling.samples}"
             )
-        if sampling.samples < FEWEST_SAMPLES:
-            raise ConfigError(
-                f"{dataset} has {facts.held_out_images} held-out images, and fid needs {FEWEST_SAMPLES} at least"
-            )
-    if "fid" in config.stages and facts.train_images < FEWEST_IMAGES:
-        raise ConfigError(f"{dataset} has {facts.train_images} training images, and fid needs {FEWEST_IMAGES} at least")
+        if sampling.samples < (fewest := config.fid.fewest_samples):
+            raise ConfigError(f"{dataset} has {facts.held_out_images} held-out images, and fid needs {fewest} at least")
+    if "fid" in config.stages and facts.train_images < (fewest := config.fid.fewest_real):
+        raise ConfigError(f"{dataset} has {facts.train_images} training images, and fid needs {fewest} at least")
     if "segmentation" in config.stages and segmentation.features == "unet" and segmentation.noise_levels:
         try:
             timesteps_at(config.diffusion, segmentation.noise_levels)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-    if "fid" in config.stages and "fid_digits" in config.fid.metrics and facts.image_channels != 1:
+    of_digits = [metric for metric in config.fid.built_in if metric.endswith("_digits")]
+    if "fid" in config.stages and of_digits and facts.image_channels != 1:
         raise ConfigError(
-            f"fid.metrics: fid_digits is for grey images, and {dataset} has {facts.image_channels} channels; "
+            f"fid.metrics: {of_digits[0]} is for grey images, and {dataset} has {facts.image_channels} channels; "
             "--set fid.metrics=[fid] takes the Inception's features"
         )
 

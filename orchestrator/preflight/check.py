@@ -95,14 +95,15 @@ def _ask(study: Study, probe: Probe, node: Node, works: bool, thorough: bool) ->
         works: whether a trial can run there; the data are needed nowhere else.
     """
     configs = [study.baseline, *(trial.config for trial in study.trials)]
-    inception = any("fid" in c.stages and {"fid", "kid"} & set(c.fid.metrics) for c in configs)
+    networks = set[str]().union(*(c.fid.networks for c in configs if "fid" in c.stages))
     wanted = {
         "store": True,
         "data": works,
         "disk": thorough,
         "checkpoint": works and thorough and study.inputs.checkpoint is not None,
         "own code": works and bool(study.own.parts),
-        "inception": works and thorough and inception,
+        "inception": works and thorough and "inception" in networks,
+        "dinov2": works and thorough and "dinov2" in networks,
     }
     return {
         "looks": [what for what, asked in wanted.items() if asked],

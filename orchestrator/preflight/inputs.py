@@ -125,11 +125,13 @@ def look_at_networks(study: plan.Study) -> None:
     Raises:
         UsageError: one of them cannot be had.
     """
-    if "fid" not in study.baseline.stages or not {"fid", "kid"} & set(study.baseline.fid.metrics):
+    needed = study.baseline.fid.networks - {"digits"} if "fid" in study.baseline.stages else set()
+    if not needed:
         return
-    from trainables.evaluation import inception  # only now: it imports torch
+    from trainables.evaluation.fid import FILES  # only now: it imports torch
 
     try:
-        inception.obtain()
+        for network in sorted(needed):
+            FILES[network].obtain()
     except DataError as error:
         raise UsageError(str(error)) from None

@@ -10,7 +10,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -45,12 +45,13 @@ def answer(ask: Ask) -> dict[str, Any]:
 
 
 def _look_at(what: str, ask: Ask) -> str:
-    looks = {
+    looks: dict[str, Callable[[Ask], str]] = {
         "store": _use_store,
         "disk": _measure_disk,
         "data": _compare_data,
         "checkpoint": _compare_checkpoint,
-        "inception": _obtain_inception,
+        "inception": partial(_obtain, "inception"),
+        "dinov2": partial(_obtain, "dinov2"),
         "own code": _import_parts,
     }
     return looks[what](ask)
@@ -100,10 +101,10 @@ def _compare_checkpoint(ask: Ask) -> str:
     return f"{path}, SHA-256 {found[:12]}"
 
 
-def _obtain_inception(ask: Ask) -> str:
-    from trainables.evaluation import inception  # only now: it imports torch
+def _obtain(network: str, ask: Ask) -> str:
+    from trainables.evaluation.fid import FILES  # only now: it imports torch
 
-    return str(inception.obtain())
+    return str(FILES[network].obtain())
 
 
 def _import_parts(ask: Ask) -> str:
@@ -192,6 +193,7 @@ def short(config: Config, gpu: bool) -> Config:
             "sampling.sampling_repeats": 1,
             # A Frechet distance is measured on each half of them too: 4 images at least.
             "sampling.samples": min(sampling.samples, max(4, sampling.batch_size if gpu else 8)),
+            "fid.nearest_k": min(3, config.fid.nearest_k),  # of as few samples
             "fid.reference_images": min(100, config.fid.reference_images or 100),
             "segmentation.label_images": min(segmentation.label_images, 1 + batches_images),
             "segmentation.validation_images": min(segmentation.validation_images, 2),

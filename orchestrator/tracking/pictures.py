@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainables.store import Store
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from results.shown import Shown
 
 SHOWN_SAMPLES = 64
-KINDS = ("samples", "denoising", "masks", "loss", "classifier")  # in the order in which a person looks at them
+# In the order in which a person looks at them.
+KINDS = ("samples", "denoising", "copies", "masks", "loss", "classifier")
 
 
 def figures(store: Store, keys: Mapping[str, str]) -> dict[str, Figure]:
@@ -40,6 +41,11 @@ def shown(store: Store, keys: Mapping[str, str]) -> Shown:
             frames = page.shown_frames(len(strip["timesteps"]))
             arrays["way"] = page.small(_channels_last(strip["frames"][frames, 0]))
             arrays["timesteps"] = strip["timesteps"][frames]
+    if near := _near(folders):
+        arrays["copies"], arrays["nearest"] = (
+            page.small(_channels_last(near[name])) for name in ("samples", "nearest")
+        )
+        arrays["ratio"] = near["ratio"]
     if "segmentation" in folders:
         masks = np.load(folders["segmentation"] / "masks.npz")
         arrays["images"] = page.small(_channels_last(masks["images"][: page.MASKS]))
@@ -70,6 +76,14 @@ def _folders(store: Store, keys: Mapping[str, str]) -> dict[str, Path]:
     return {stage: artefact.folder for stage, artefact in found.items() if artefact}
 
 
+def _near(folders: Mapping[str, Path]) -> Mapping[str, NDArray[Any]] | None:
+    """The samples that are most like copies of training images; None where no metric looked for them."""
+    import numpy as np
+
+    path = folders["fid"] / "nearest.npz" if "fid" in folders else None
+    return dict(np.load(path)) if path and path.exists() else None
+
+
 def _drawn(folders: Mapping[str, Path]) -> Iterator[tuple[str, Figure]]:
     import numpy as np
 
@@ -81,6 +95,9 @@ def _drawn(folders: Mapping[str, Path]) -> Iterator[tuple[str, Figure]]:
         if (folders["samples"] / "denoising.npz").exists():
             strip = np.load(folders["samples"] / "denoising.npz")
             yield "denoising", image_grids.denoising_strip(_channels_last(strip["frames"]), strip["timesteps"].tolist())
+    if near := _near(folders):
+        samples, nearest = _channels_last(near["samples"]), _channels_last(near["nearest"])
+        yield "copies", image_grids.copies(samples, nearest, near["ratio"].tolist())
     if "segmentation" in folders:
         masks = np.load(folders["segmentation"] / "masks.npz")
         yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from orchestrator.planning.plan import Study
+from results.metrics import METRICS
 from trainables.stages import BY_NAME
 
 VIEW = "ablations"  # the saved view's name, a part of the page's address
@@ -16,6 +17,6 @@ def saved_view(study: Study) -> str:
     metrics = [*measured, "wall_time_s"]
     metrics = [study.objective, *metrics] if study.objective else metrics
     columns = ["params.`seed`", "tags.`variant`", "tags.`delta`", "tags.`kind`", *(f"metrics.`{m}`" for m in metrics)]
-    lower_is_better = metrics[0] not in ("miou", study.objective)
-    order = {"orderByKey": f"metrics.`{metrics[0]}`", "orderByAsc": lower_is_better}
+    higher = {metric.name for metric in METRICS if not metric.lower_is_better} | {study.objective}
+    order = {"orderByKey": f"metrics.`{metrics[0]}`", "orderByAsc": metrics[0] not in higher}
     return json.dumps({"selectedColumns": columns, **order})

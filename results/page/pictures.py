@@ -65,6 +65,7 @@ def pictures(shown: Mapping[str, Seeds], folder: str, budget: Budget | None = No
     samples = budget.strips(_samples(at[first], 12), f"samples, seed {first}")
     masks = budget.strips(_masks(at[first], 8), f"masks, seed {first}")
     ways = budget.strips(_ways(at[first]), f"from noise to image, seed {first}")
+    copies = budget.strips(_copies(at[first]), f"samples most like copies, seed {first}")
     wrong = budget.strips(_wrong(at[first]), f"where masks are wrong, seed {first}")
     more_samples, more_masks = list[str](), list[str]()
     for seed in seeds[1:]:
@@ -77,7 +78,14 @@ def pictures(shown: Mapping[str, Seeds], folder: str, budget: Budget | None = No
     wrong = folded("Where masks are wrong, and how far the ensemble's members disagree", wrong, wrong and _reading())
     left_out = f"Left out, for the page's size: {'; '.join(budget.left_out)}. All pictures lie in {folder}."
     parts = [
-        section("Samples", samples, samples and note(about), folded("From noise to image", ways), *more_samples),
+        section(
+            "Samples",
+            samples,
+            samples and note(about),
+            folded("From noise to image", ways),
+            folded("The samples that are most like a training image", copies, copies and _near()),
+            *more_samples,
+        ),
         section("Segmentation masks", masks, *legend, wrong, *more_masks),
         note(left_out) if budget.left_out else "",
     ]
@@ -101,6 +109,22 @@ def _ways(shown: AtSeed) -> Iterator[Row]:
         if of_trial and of_trial.way is not None and of_trial.timesteps is not None:
             named = ", ".join("the image" if t < 0 else f"t = {t}" for t in of_trial.timesteps)
             yield variant, image(strip(_uint8(of_trial.way)), f"{variant}: an image from noise to its end, {named}")
+
+
+def _copies(shown: AtSeed) -> Iterator[Row]:
+    """The samples, and below each the training image that is nearest to it."""
+    for variant, of_trial in shown.items():
+        if of_trial and of_trial.copies is not None and of_trial.nearest is not None and of_trial.ratio is not None:
+            ratios = ", ".join(f"{ratio:.2f}" for ratio in of_trial.ratio.astype(np.float64))
+            yield variant, image(strip(_uint8(of_trial.copies)), f"{variant}: the samples most like copies, {ratios}")
+            yield "", image(strip(_uint8(of_trial.nearest)), f"{variant}: the training image nearest to each")
+
+
+def _near() -> str:
+    return note(
+        "Above the samples, below the training image nearest to each, the likest pair first. A copy is at less than a "
+        "third of the distance to the second nearest; the ratios are in the pictures' texts."
+    )
 
 
 def _masks(shown: AtSeed, count: int) -> Iterator[Row]:

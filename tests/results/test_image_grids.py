@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from results.image_grids import MAX_MASKS, MAX_TILES, denoising_strip, masks, palette, sample_grid
+from results.image_grids import MAX_MASKS, MAX_TILES, copies, denoising_strip, masks, palette, sample_grid
 from tests.results.drawn import pixels_of
 
 GREEN = (60, 180, 75)  # class 1
@@ -95,6 +95,26 @@ def test_a_strip_has_a_row_an_image_a_column_a_timestep_and_their_titles() -> No
 def test_a_strip_needs_a_frame_for_every_timestep() -> None:
     with pytest.raises(ValueError, match="one a timestep"):
         denoising_strip(np.zeros((3, 2, 8, 8, 1), dtype=np.uint8), [999, 0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sample_stands_above_its_nearest_training_image_and_both_below_their_ratio(channels: int) -> None:
+    samples, nearest = _images(3, channels, 8), 255 - _images(3, channels, 8)
+    figure = copies(samples, nearest, [0.0, 0.514, 1.3])
+    *ratios, caption = [text.get_text() for text in figure.texts]
+    assert ratios == ["0.00", "0.51", "1.30"]
+    assert caption.startswith("above samples, below the nearest training image")
+    pixels = pixels_of(figure)
+    side = (pixels.shape[1] - 2 * 2) // 3
+    for row, images in enumerate((samples, nearest)):
+        for column in range(3):
+            enlarged = np.broadcast_to(images[column], (8, 8, 3)).repeat(side // 8, 0).repeat(side // 8, 1)
+            assert np.array_equal(_tile(pixels, row, column, side, top=22), enlarged)
+
+
+def test_copies_need_as_many_images_of_each() -> None:
+    with pytest.raises(ValueError, match="differ"):
+        copies(_images(3, 1), _images(2, 1), [0.1, 0.2, 0.3])
 
 
 def _masks(n: int = 1, disagreement: np.ndarray | None = None) -> tuple[Figure, np.ndarray]:

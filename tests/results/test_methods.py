@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from results import methods
-from results.metrics import METRICS
+from results.metrics import METRICS, REQUESTED_METRICS
 from tests.results.studies import digits_study, trial, with_trials
 
 SETTINGS = {
@@ -77,3 +77,17 @@ def test_counts_that_differ_are_a_range() -> None:
     trials = _study()
     trials.loc[trials["variant"] == "cosine", "samples"] = 250.0
     assert any("of 250 to 500 samples" in sentence for sentence in methods.methods(trials, SHOWN))
+
+
+def test_every_metric_that_can_be_asked_for_is_defined_with_its_network_and_k() -> None:
+    trials = _study()
+    trials["params.fid.nearest_k"] = "5"
+    told = methods.methods(trials, REQUESTED_METRICS)
+    for metric in REQUESTED_METRICS:
+        (sentence,) = [sentence for sentence in told if sentence.startswith(f"{metric.name} is ")]
+        assert "{" not in sentence and "500" in sentence
+        if "recall" in metric.name:
+            assert "1097 real images" in sentence and "its distance to neighbour 5 of its set" in sentence
+        network = {"digits": "fixed classifier", "inception": "clean-fid", "dinov2": "ViT-L/14"}
+        of_network = network.get(metric.name.rpartition("_")[2], "")
+        assert of_network in sentence

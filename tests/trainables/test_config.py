@@ -76,6 +76,16 @@ REFUSED = [
     ({"fid.reference_images": 1}, ["fid.reference_images", "0, for all, or at least 2", "1"]),
     ({"sampling.samples": 3}, ["sampling.samples", "at least 4", "3"]),
     (
+        {"sampling.samples": 5, "fid.metrics": ("fid_digits", "prdc_digits")},
+        ["sampling.samples", "at least 6", "for these fid.metrics", "5"],
+    ),
+    (
+        {"fid.reference_images": 9, "fid.metrics": ("prdc_digits",), "fid.nearest_k": 9},
+        ["fid.reference_images", "0, for all, or at least 10", "9"],
+    ),
+    ({"fid.metrics": ("precision_digits",)}, ["fid.metrics", "prdc_digits, copies_digits", "'precision_digits'"]),
+    ({"fid.metrics": ("prdc_digits", "my.py:recall_digits")}, ["fid.metrics", "differ", "recall_digits"]),
+    (
         {"segmentation.label_images": 2, "segmentation.batch_size": 513},
         ["segmentation.batch_size", "at most the 512 pixels of the label_images", "513"],
     ),
@@ -265,6 +275,8 @@ def test_the_fid_stage_needs_a_metric() -> None:
     [
         {"sampling.samples": 4},
         {"sampling.samples": 2, "fid.metrics": ("kid",)},
+        {"sampling.samples": 2, "fid.metrics": ("copies_digits",)},
+        {"sampling.samples": 6, "fid.metrics": ("prdc_digits",), "fid.reference_images": 6},
         {"sampling.samples": 2, "stages": ("segmentation",)},
         {"fid.reference_images": 2},
         {"diffusion.learned_variance": True, "sampling.sampler": "ddpm"},

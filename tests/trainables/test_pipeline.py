@@ -24,6 +24,7 @@ from trainables import data
 from trainables.checkpoints import Checkpoints
 from trainables.config import Config, Overrides, apply
 from trainables.evaluation import fid, pixel_classifier
+from trainables.evaluation.measures import How
 from trainables.inputs import Inputs
 from trainables.pipeline import Changed, Record, run_trial
 from trainables.sampling import draw
@@ -227,6 +228,7 @@ def test_fid_is_the_mean_over_the_repeats_against_the_training_images(
 ) -> None:
     root, _, result = baseline
     networks, metrics = fid.extractors(["fid_digits"], torch.device("cpu")), ["fid_digits"]
+    how = How(seed=0, nearest_k=5, device=torch.device("cpu"))
 
     def features(images: Tensor) -> Any:
         making = fid.extracted(networks, images)
@@ -236,9 +238,9 @@ def test_fid_is_the_mean_over_the_repeats_against_the_training_images(
             except StopIteration as end:
                 return end.value
 
-    real = fid.Reference.of(features(data.load(_config().data).train), metrics)
+    real = fid.Reference.of(features(data.load(_config().data).train), metrics, how)
     samples = torch.from_numpy(np.load(_artefact(root, result, "samples") / "samples.npy"))
-    values = [fid.distances(metrics, features(images), real, 0)["fid_digits"] for images in samples]
+    values = [fid.distances(metrics, features(images), real, how)["fid_digits"] for images in samples]
     stored = json.loads((_artefact(root, result, "fid") / "repeats.json").read_text())
     assert stored["fid_digits"] == pytest.approx(values)
     assert result["metrics"]["samples"] == 20

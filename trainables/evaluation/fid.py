@@ -1,5 +1,6 @@
-"""Distances between sets of images on features of fixed networks: `fid` and `kid` on clean-fid's Inception, and
-`fid_digits` on the small classifier of grey digits that ships with this package. A metric's name says which.
+"""Metrics of sets of images on features of fixed networks: `fid`, `kid` and those in `_inception` on clean-fid's, those
+in `_dinov2` on DINOv2's ViT-L/14, and those in `_digits` on the small classifier of grey digits that ships with this
+package. A metric's name says which.
 """
 
 from __future__ import annotations
@@ -13,27 +14,70 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.evaluation import digits_classifier, inception
-from trainables.evaluation.frechet import Moments, extrapolated, frechet_distance, kid, moments
+from trainables.evaluation import digits_classifier, dinov2, inception
+from trainables.evaluation.frechet import Moments, moments
+from trainables.evaluation.measures import (
+    EXTRAPOLATED,
+    Copies,
+    Features,
+    Frechet,
+    How,
+    Kept,
+    Kernel,
+    Measure,
+    Prdc,
+    Real,
+    k_th_distance,
+)
+from trainables.evaluation.neighbours import Nearest
 from trainables.images import to_unit
 from trainables.own_parts import PartError, load
 from trainables.randomness import derived_seed
 
 BATCH = 500  # images in one round
-EXTRAPOLATED = "_extrapolated"
-NETWORKS = {"fid_digits": "digits", "fid": "inception", "kid": "inception"}
+NOTHING = np.empty(0)
+FILES = {"inception": inception.FILE, "dinov2": dinov2.FILE}  # of the networks that are published elsewhere
+# Of a table only what a setting names is in a stage's key, so each of these has every metric.
+KEPT = {
+    "fid_digits": Kept(),
+    "prdc_digits": Kept(features=True, radii=k_th_distance),
+    "copies_digits": Kept(features=True),
+    "fid": Kept(),
+    "kid": Kept(features=True),
+    "prdc_inception": Kept(features=True, radii=k_th_distance),
+    "copies_inception": Kept(features=True),
+    "fd_dinov2": Kept(),
+    "prdc_dinov2": Kept(features=True, radii=k_th_distance),
+    "copies_dinov2": Kept(features=True),
+}
+MEASURES: dict[str, Measure] = {
+    "fid_digits": Frechet(),
+    "prdc_digits": Prdc(),
+    "copies_digits": Copies(),
+    "fid": Frechet(),
+    "kid": Kernel(),
+    "prdc_inception": Prdc(),
+    "copies_inception": Copies(),
+    "fd_dinov2": Frechet(),
+    "prdc_dinov2": Prdc(),
+    "copies_dinov2": Copies(),
+}
 
-Features = NDArray[np.float64]
 Extractor = Callable[[Tensor], Features]
+
+
+def network_of(metric: str) -> str:
+    """The network that a metric looks at images with; one without a name in it is of the Inception by definition."""
+    return metric.partition("_")[2] or "inception"
 
 
 def extractors(metrics: Iterable[str], device: torch.device) -> dict[str, Extractor]:
     """The networks that the metrics need: each gives the features (N, D) of uint8 images (N, C, H, W).
 
     Raises:
-        DataError: the Inception's weights are not there and cannot be had.
+        DataError: a network's weights are not there and cannot be had.
     """
-    loaders = {NETWORKS[metric]: LOADERS[metric] for metric in metrics}
+    loaders = {network_of(metric): LOADERS[metric] for metric in metrics}
     return {name: load(device) for name, load in loaders.items()}
 
 
@@ -51,15 +95,17 @@ def extracted(networks: dict[str, Extractor], images: Tensor) -> Generator[int, 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the distances need to know of the real images.
+    """What the metrics need to know of the real images.
 
     Args:
         moments: of the features, network by network.
-        features: of the networks whose features `kid` compares, (N, D).
+        features: of the networks whose features a metric keeps, (N, D).
+        radii: of the metrics that have such, (N,).
     """
 
     moments: dict[str, Moments]
     features: dict[str, Features] = field(default_factory=dict)
+    radii: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -67,51 +113,63 @@ class Reference:
         return next(iter(self.moments.values())).n
 
     @staticmethod
-    def of(features: dict[str, Features], metrics: Iterable[str]) -> Reference:
+    def of(features: dict[str, Features], metrics: Sequence[str], how: How) -> Reference:
         """The reference for the metrics, from the real images' features."""
-        kept = {NETWORKS[metric] for metric in metrics if metric == "kid"}
-        return Reference({name: moments(f) for name, f in features.items()}, {name: features[name] for name in kept})
+        radii = {metric: make(features[network_of(metric)], how) for metric in metrics if (make := KEPT[metric].radii)}
+        kept = {network_of(metric) for metric in metrics if KEPT[metric].features}
+        found = {name: moments(f) for name, f in features.items()}
+        return Reference(found, {name: features[name] for name in kept}, radii)
+
+    def seen_by(self, metric: str) -> Real:
+        """What the metric knows of it."""
+        network = network_of(metric)
+        return Real(self.moments[network], self.features.get(network, NOTHING), self.radii.get(metric, NOTHING))
 
     def save(self, folder: Path) -> None:
-        """Writes it as .npz files."""
+        """Writes it as .npz and .npy files."""
         for name, m in self.moments.items():
             np.savez(folder / f"{name}.npz", n=m.n, mean=m.mean, covariance=m.covariance)
         for name, f in self.features.items():
             np.save(folder / f"{name}_features.npy", f.astype(np.float32))  # as the network put them out
+        for metric, r in self.radii.items():
+            np.save(folder / f"{metric}_radii.npy", r)
 
     @staticmethod
     def load(folder: Path) -> Reference:
         """What `save` wrote."""
         files = {path.stem: np.load(path) for path in folder.glob("*.npz")}
         found = {name: Moments(int(f["n"]), f["mean"], f["covariance"]) for name, f in files.items()}
-        paths = folder.glob("*_features.npy")
-        return Reference(found, {p.stem.removesuffix("_features"): np.load(p).astype(np.float64) for p in paths})
+        return Reference(found, *(_arrays(folder, kind) for kind in ("features", "radii")))
+
+
+def _arrays(folder: Path, kind: str) -> dict[str, NDArray[np.float64]]:
+    paths = folder.glob(f"*_{kind}.npy")
+    return {path.stem.removesuffix(f"_{kind}"): np.load(path).astype(np.float64) for path in paths}
 
 
 def distances(
-    metrics: Iterable[str], features: dict[str, Features], reference: Reference, seed: int
+    metrics: Iterable[str], features: dict[str, Features], reference: Reference, how: How
 ) -> dict[str, float]:
-    """The metrics of one sample set; a Frechet distance also at half the samples, and extrapolated to infinitely many.
+    """The figures of the metrics, of one sample set.
 
     Args:
-        features: of the samples, network by network, (N, D).
-        seed: of the trial, for the subsets of `kid`.
-
-    Source: Heusel et al. 2017 (arXiv:1706.08500), equation 6; Binkowski et al. 2018 (arXiv:1801.01401); Chong &
-    Forsyth 2020 (arXiv:1911.07023).
+        features: of the samples, network by network, (M, D).
     """
     found: dict[str, float] = {}
     for metric in metrics:
-        samples = features[NETWORKS[metric]]
-        if metric == "kid":
-            found[metric] = kid(reference.features[NETWORKS[metric]], samples, seed)
-            continue
-        real = reference.moments[NETWORKS[metric]]
-        whole = frechet_distance(moments(samples), real)
-        halves = [frechet_distance(moments(half), real) for half in np.array_split(samples, 2)]
-        half = float(np.mean(halves))
-        found |= {metric: whole, f"{metric}_half": half, f"{metric}{EXTRAPOLATED}": extrapolated(whole, half)}
+        found |= MEASURES[metric].measured(metric, features[network_of(metric)], reference.seen_by(metric), how)
     return found
+
+
+def most_like_copies(
+    metrics: Iterable[str], features: dict[str, Features], reference: Reference, how: How
+) -> Nearest | None:
+    """The samples' nearest real images by the first of the metrics that is about them; None where none is."""
+    for metric in metrics:
+        found = MEASURES[metric].nearest(features[network_of(metric)], reference.seen_by(metric), how)
+        if found is not None:
+            return found
+    return None
 
 
 def own_metrics(metrics: Mapping[str, str], samples: Tensor, real: Tensor, seed: int, repeat: int) -> dict[str, float]:
@@ -150,7 +208,7 @@ def averaged(repeats: Sequence[Mapping[str, float]]) -> dict[str, float]:
     if len(repeats) < 2:
         return means
     derived = ("_half", EXTRAPOLATED)
-    measured = [name for name in values if not (name.endswith(derived) and name.rpartition("_")[0] in NETWORKS)]
+    measured = [name for name in values if not (name.endswith(derived) and name.rpartition("_")[0] in MEASURES)]
     return means | {f"{name}_repeats_sd": float(np.std(values[name], ddof=1)) for name in measured}
 
 
@@ -168,4 +226,19 @@ def _inception(device: torch.device) -> Extractor:
     return inception.load(device).features
 
 
-LOADERS: dict[str, Callable[[torch.device], Extractor]] = {"fid_digits": _digits, "fid": _inception, "kid": _inception}
+def _dinov2(device: torch.device) -> Extractor:
+    return dinov2.load(device).features
+
+
+LOADERS: dict[str, Callable[[torch.device], Extractor]] = {
+    "fid_digits": _digits,
+    "prdc_digits": _digits,
+    "copies_digits": _digits,
+    "fid": _inception,
+    "kid": _inception,
+    "prdc_inception": _inception,
+    "copies_inception": _inception,
+    "fd_dinov2": _dinov2,
+    "prdc_dinov2": _dinov2,
+    "copies_dinov2": _dinov2,
+}

@@ -1,22 +1,14 @@
 """The network of `fid` and `kid`: the Inception that clean-fid uses, on uint8 images that are in memory.
 
-It is the published file or none: what is downloaded or found on disk must have its checksum.
-
 Source: Parmar et al. 2022 (arXiv:2104.11222), its "clean" mode; the package clean-fid.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
-import tempfile
-import urllib.request
 import warnings
 from functools import cache
-from http.client import HTTPException
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,76 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from trainables.cache import cache_folder
-from trainables.data import DataError
+from trainables.evaluation.published import Published
 
-NAME = "inception-2015-12-05.pt"
-URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{NAME}"
-SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
-FILE_VARIABLE = "ABLATION_INCEPTION"
-TIMEOUT_S = 30.0  # of silence while downloading
-CHUNK = 8 << 20  # bytes between two lines about the download
-
+FILE = Published(
+    network="Inception",
+    url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+    sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+    variable="ABLATION_INCEPTION",
+)
 SIDE = 299  # pixels that the network sees
 BATCH = 32  # images in one forward
-
-
-def weights_path() -> Path:
-    """Where the weights are, or are to be: the file that ABLATION_INCEPTION names, else one in ABLATION_CACHE."""
-    return Path(os.environ.get(FILE_VARIABLE) or cache_folder() / NAME).expanduser()
-
-
-def obtain() -> Path:
-    """The file of the published weights, checked; downloaded first where it is missing and no file is named.
-
-    Raises:
-        DataError: it is not there and cannot be downloaded, or it is another file.
-    """
-    path = weights_path()
-    if path.is_file():
-        _verify(path, str(path), path)
-    elif os.environ.get(FILE_VARIABLE):
-        raise DataError(f"{FILE_VARIABLE} names {path}, and no file is there", _remedy(path))
-    else:
-        _download(path)
-    return path
-
-
-def _download(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Under another name until it is whole: another process may look for it, or be downloading it as well.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as folder:
-            part = Path(folder, NAME)
-            with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as response, part.open("wb") as file:
-                _copy(response, file)
-            _verify(part, f"what {URL} gave", path)
-            part.replace(path)
-    except (OSError, HTTPException) as error:
-        raise DataError(f"the Inception network cannot be brought to {path}: {error}", _remedy(path)) from error
-
-
-def _copy(response: Any, file: IO[bytes]) -> None:
-    length = response.headers["Content-Length"]
-    whole = f" of {int(length) / 1e6:.0f}" if length else ""
-    while chunk := response.read(CHUNK):
-        file.write(chunk)
-        print(f"downloading {NAME}: {file.tell() / 1e6:.0f}{whole} MB", file=sys.stderr, flush=True)
-
-
-def _verify(file: Path, said: str, path: Path) -> None:
-    try:
-        with file.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{said} cannot be read: {error}", _remedy(path)) from error
-    if found != SHA256:
-        problem = f"{said} is not the published Inception network: its SHA-256 must be {SHA256}, but got {found}"
-        raise DataError(problem, _remedy(path))
-
-
-def _remedy(path: Path) -> list[str]:
-    return [f"the file to have: {URL}", f"put it at {path}, or set {FILE_VARIABLE} to where it is"]
 
 
 class Inception:
@@ -140,13 +72,13 @@ def load(device: torch.device | str) -> Inception:
     """The published network on `device`.
 
     Raises:
-        DataError: as `obtain`.
+        DataError: its file is not there and cannot be downloaded, or it is another file.
     """
-    path = obtain()
+    path = FILE.obtain()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch would have another format; it is published in this one
         network = torch.jit.load(path, map_location=device)
-    return Inception(network, device, SHA256)
+    return Inception(network, device, FILE.sha256)
 
 
 def resized(images: Tensor) -> Tensor:

@@ -72,6 +72,14 @@ def test_a_control_that_cannot_be_is_left_out_with_a_line_and_vetoes_nothing(tin
     assert study.left_out == (f"control real_images: digits has {held_out} held-out images, and fid needs 4 at least",)
 
 
+def test_neighbours_need_one_image_more_than_k(tiny):
+    near = tiny | {"fid.metrics": ("fid_digits", "prdc_digits"), "fid.nearest_k": 9}
+    few = plan.build(Request(ABLATIONS, settings=near), About(1, ("a", "b"), 1000, 300, 9, "fingerprint"))
+    assert few.left_out == ("control real_images: digits has 9 held-out images, and fid needs 10 at least",)
+    with pytest.raises(UsageError, match="digits has 9 training images, and fid needs 10 at least"):
+        plan.build(Request(ABLATIONS, settings=near), About(1, ("a", "b"), 9, 300, 100, "fingerprint"))
+
+
 def test_a_variant_of_one_s_own_that_asks_for_too_many_is_refused(tiny):
     mine = ("mine", {"sampling.source": "held_out"})
     with pytest.raises(

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from orchestrator.run import main
+from trainables.evaluation.fid import FILES
 
 SPLITS = {"train": (0, 100), "labels": (100, 125), "held_out": (125, 130)}
 
@@ -215,12 +216,29 @@ def test_a_segmentation_that_is_asked_for_needs_masks(
     assert line.startswith("error: stages must be [fid], as of the command ablations: the data (folder) have no masks")
 
 
-def test_digits_distance_in_colour_is_one_line(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("metric", ["fid_digits", "prdc_digits", "copies_digits"])
+def test_digits_distance_in_colour_is_one_line(metric: str, bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (8, 8), (9, 0, 0)).save(bare / "images/red.png")
-    words = ["ablations", "--preset", "own", "--data-root", str(bare), "--set", "fid.metrics=[fid_digits]"]
+    words = ["ablations", "--preset", "own", "--data-root", str(bare), "--set", f"fid.metrics=[fid,{metric}]"]
     assert main([*words, "--dry-run"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "fid_digits is for grey images, and folder has 3 channels" in line
+    assert f"{metric} is for grey images, and folder has 3 channels" in line
+
+
+@pytest.mark.parametrize(
+    ("metric", "variable"),
+    [("prdc_inception", "ABLATION_INCEPTION"), ("fd_dinov2", "ABLATION_DINOV2"), ("prdc_dinov2", "ABLATION_DINOV2")],
+)
+def test_a_metrics_network_that_is_not_there_ends_the_command_before_anything_starts(
+    metric: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, str(tmp_path / "nothing"))
+    assert main(["ablations", "--set", f"fid.metrics=[fid_digits,{metric}]"]) == 2
+    said = capsys.readouterr().err
+    assert f"error: {variable} names {tmp_path}/nothing, and no file is there" in said
+    assert FILES["dinov2" if "DINO" in variable else "inception"].url in said
+    assert not (tmp_path / "runs/store").exists()
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from orchestrator.tracking.pictures import shown
+from orchestrator.tracking.pictures import KINDS, figures, save_pictures, shown
 
 
 class Stored:
@@ -64,3 +64,19 @@ def test_what_a_trial_has_not_is_nothing(stored):
     found = shown(store, dict.fromkeys(("ddpm", "samples", "segmentation"), "key"))
     assert found.samples is not None
     assert found.way is found.images is found.predicted is found.classifier is None
+
+
+def test_a_trial_that_looked_for_copies_has_a_picture_of_them(stored, tmp_path):
+    store, samples, *_ = stored
+    assert "copies" not in figures(store, {"fid": "key"})
+    assert shown(store, {"fid": "key"}).copies is None
+    near = {"samples": samples[0, :5], "nearest": samples[1, :5], "ratio": np.linspace(0, 1, 5)}
+    np.savez(store.root / "fid" / "nearest.npz", **near)
+    pictures = figures(store, {"fid": "key"})
+    assert list(pictures) == ["copies"] and set(pictures) <= set(KINDS)
+    (path,) = save_pictures(pictures, tmp_path / "pictures").values()
+    assert path.name == "copies.png" and path.read_bytes().startswith(b"\x89PNG")
+    found = shown(store, {"fid": "key"})
+    assert np.array_equal(found.copies[..., 0], near["samples"][:, 0])
+    assert np.array_equal(found.nearest[..., 0], near["nearest"][:, 0])
+    assert found.ratio.tolist() == [0, 0.25, 0.5, 0.75, 1]

@@ -41,6 +41,20 @@ def test_samples_stand_side_by_side_at_their_own_resolution_to_the_last_bit() ->
         assert (pixels[:, 17 * i + 16 : 17 * i + 17, 3] == 0).all()  # a gap, through which the page is seen
 
 
+def test_samples_most_like_copies_stand_above_their_nearest_training_images_where_that_was_looked_for() -> None:
+    plain, other = shown_trial(), shown_trial(seed=1)
+    assert plain.samples is not None and other.samples is not None
+    near = dataclasses.replace(plain, copies=plain.samples[:3], nearest=other.samples[:3], ratio=np.array([0, 0.5, 1]))
+    html = pictures({"baseline": {0: near}, "wide": {0: plain}}, PLACE)
+    folded = html.split("<summary>The samples that are most like a training image</summary>")[1].split("</details>")[0]
+    (label, above), (below_label, below) = _rows(folded)
+    assert (label, below_label) == ("baseline", "") and "most like copies, 0.00, 0.50, 1.00" in folded
+    for i in range(3):
+        assert (above[:, 17 * i : 17 * i + 16, :3] == plain.samples[i]).all()
+        assert (below[:, 17 * i : 17 * i + 16, :3] == other.samples[i]).all()
+    assert "most like a training image" not in pictures({"wide": {0: plain}}, PLACE)
+
+
 def test_masks_stand_below_the_image_and_the_truth_that_they_share() -> None:
     shown = {name: {0: shown_trial(seed=i)} for i, name in enumerate(("baseline", "wide"))}
     rows = _rows(_section(pictures(shown, PLACE), "Segmentation masks"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ from torch import Tensor
 from trainables import data
 from trainables.evaluation import digits_classifier, fid, inception
 from trainables.evaluation.fid import Reference
-from trainables.sections import Data
+from trainables.evaluation.frechet import kid
+from trainables.evaluation.measures import How
+from trainables.evaluation.neighbours import nearest, prdc, radii
+from trainables.sections import FID_METRICS, Data, Fid
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,7 @@ def held_out() -> Tensor:
 Distance = Callable[[Tensor], float]
 METRICS = ("fid_digits",)
 CPU = torch.device("cpu")
+HOW = How(seed=0, nearest_k=5, device=CPU)
 
 
 def _features(images: Tensor, metrics: tuple[str, ...] = METRICS) -> dict[str, NDArray[np.float64]]:
@@ -47,8 +52,8 @@ def _features(images: Tensor, metrics: tuple[str, ...] = METRICS) -> dict[str, N
 @pytest.fixture(scope="module")
 def distance(reference: Tensor) -> Callable[[Tensor], float]:
     """The distance of a set of images from the reference."""
-    real = Reference.of(_features(reference), METRICS)
-    return lambda images: fid.distances(METRICS, _features(images), real, seed=0)["fid_digits"]
+    real = Reference.of(_features(reference), METRICS, HOW)
+    return lambda images: fid.distances(METRICS, _features(images), real, HOW)["fid_digits"]
 
 
 def _noisy(images: Tensor, sd: float) -> Tensor:
@@ -82,8 +87,8 @@ def test_is_clean_fids_distance(distance: Distance, reference: Tensor, held_out:
 def test_half_is_the_mean_over_both_halves_and_what_is_extrapolated_lies_on_the_line(
     distance: Distance, reference: Tensor, held_out: Tensor
 ) -> None:
-    real = Reference.of(_features(reference), METRICS)
-    found = fid.distances(METRICS, _features(held_out), real, seed=0)
+    real = Reference.of(_features(reference), METRICS, HOW)
+    found = fid.distances(METRICS, _features(held_out), real, HOW)
     half = (distance(held_out[:150]) + distance(held_out[150:])) / 2
     assert found["fid_digits_half"] == pytest.approx(half)
     assert half > found["fid_digits"]  # fewer images, a larger distance: the bias that is extrapolated away
@@ -94,7 +99,7 @@ def test_half_is_the_mean_over_both_halves_and_what_is_extrapolated_lies_on_the_
 @pytest.mark.parametrize("kept", [(), ("digits",)])
 def test_reference_comes_back_as_it_was_saved(reference: Tensor, tmp_path: Path, kept: tuple[str, ...]) -> None:
     features = _features(reference)
-    real = Reference(Reference.of(features, METRICS).moments, {name: features[name] for name in kept})
+    real = Reference(Reference.of(features, METRICS, HOW).moments, {name: features[name] for name in kept})
     real.save(tmp_path)
     again = Reference.load(tmp_path)
     assert again.moments["digits"].n == 400
@@ -138,13 +143,16 @@ def test_order_of_the_images_does_not_matter(distance: Distance, held_out: Tenso
 def _of_each_network(n: int, seed: int, shift: float = 0.0) -> dict[str, NDArray[np.float64]]:
     """Features of n images; no network's are another's."""
     draw = np.random.default_rng(seed)
-    return {name: draw.normal(shift, scale, size=(n, 12)) for name, scale in (("digits", 1.0), ("inception", 3.0))}
+    return {
+        name: draw.normal(shift, scale, size=(n, 12)).astype(np.float32).astype(np.float64)
+        for name, scale in (("digits", 1.0), ("inception", 3.0), ("dinov2", 2.0))
+    }
 
 
 def test_fid_and_kid_are_clean_fids_on_the_inceptions_features_and_fid_digits_on_the_digits_own() -> None:
     metrics = ("kid", "fid_digits", "fid")
     real, found = _of_each_network(400, 0), _of_each_network(400, 1, shift=0.5)
-    distances = fid.distances(metrics, found, Reference.of(real, metrics), seed=0)
+    distances = fid.distances(metrics, found, Reference.of(real, metrics, HOW), HOW)
     for name, network in (("fid", "inception"), ("fid_digits", "digits")):
         (one, other) = found[network], real[network]
         expected = clean_fids(one.mean(0), np.cov(one.T), other.mean(0), np.cov(other.T))
@@ -157,9 +165,11 @@ def test_fid_and_kid_are_clean_fids_on_the_inceptions_features_and_fid_digits_on
 
 def test_kid_takes_the_subsets_of_the_trials_seed() -> None:
     real, found = _of_each_network(400, 0), _of_each_network(300, 1, shift=0.5)
-    reference = Reference.of(real, ("kid",))
-    first, again, other = (fid.distances(("kid",), found, reference, seed)["kid"] for seed in (3, 3, 4))
-    assert first == again == fid.kid(real["inception"], found["inception"], 3)
+    reference = Reference.of(real, ("kid",), HOW)
+    first, again, other = (
+        fid.distances(("kid",), found, reference, replace(HOW, seed=seed))["kid"] for seed in (3, 3, 4)
+    )
+    assert first == again == kid(real["inception"], found["inception"], 3)
     assert first != other
 
 
@@ -168,9 +178,40 @@ def test_kid_takes_the_subsets_of_the_trials_seed() -> None:
 )
 def test_reference_keeps_the_features_that_kid_compares_and_no_others(metrics: tuple[str, ...], kept: set[str]) -> None:
     real = _of_each_network(50, 0)
-    reference = Reference.of(real, metrics)
+    reference = Reference.of(real, metrics, HOW)
     assert reference.features.keys() == kept
     assert reference.moments.keys() == real.keys()
+    assert reference.radii == {}
+
+
+def test_prdc_and_copies_are_each_networks_own(tmp_path: Path) -> None:
+    metrics = ("prdc_digits", "copies_inception", "prdc_inception")
+    real, found = _of_each_network(200, 0), _of_each_network(150, 1, shift=0.2)
+    found["inception"][:2] = real["inception"][:2]
+    how = replace(HOW, nearest_k=3)
+    Reference.of(real, metrics, how).save(tmp_path)
+    reference = Reference.load(tmp_path)
+    assert reference.radii.keys() == {"prdc_digits", "prdc_inception"}
+    figures = fid.distances(metrics, found, reference, how)
+    for network in ("digits", "inception"):
+        expected = prdc(found[network], real[network], radii(real[network], 3, CPU), 3, CPU)
+        assert {name: figures.pop(f"{name}_{network}") for name in expected} == expected
+    closest = nearest(found["inception"], real["inception"], CPU)
+    assert figures == {"copies_inception": 2 / 150}
+    shown = fid.most_like_copies(metrics, found, reference, how)
+    assert shown is not None and np.array_equal(shown.image, closest.image)
+    assert fid.most_like_copies(("prdc_digits", "fid_digits"), found, Reference.of(real, metrics, how), how) is None
+
+
+def test_sections_tell_each_metrics_network_and_figures_as_they_are_measured() -> None:
+    assert list(fid.KEPT) == list(fid.MEASURES) == list(fid.LOADERS)
+    assert set(fid.MEASURES) == set(FID_METRICS)
+    real, found = _of_each_network(60, 0), _of_each_network(60, 1)
+    for metric in fid.MEASURES:
+        section = Fid(metrics=(metric,))
+        assert section.networks == {fid.network_of(metric)}
+        measured = fid.distances((metric,), found, Reference.of(real, (metric,), HOW), HOW)
+        assert [name for name in measured if not name.endswith(("_half", "_extrapolated"))] == list(section.figures)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +220,8 @@ def test_reference_keeps_the_features_that_kid_compares_and_no_others(metrics: t
         (("fid_digits",), {"digits"}),
         (("fid",), {"inception"}),
         (("kid",), {"inception"}),
+        (("prdc_inception",), {"inception"}),
+        (("copies_digits",), {"digits"}),
         (("fid", "kid", "fid_digits"), {"inception", "digits"}),
     ],
 )

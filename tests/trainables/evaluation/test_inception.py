@@ -1,4 +1,4 @@
-"""The Inception's file, and its features against clean-fid on the same images as PNG files.
+"""The Inception, and its features against clean-fid on the same images as PNG files.
 
 The published weights are not here: a small network with random weights and the same interface stands in for them.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from cleanfid import downloads_helper, fid
 from cleanfid.inception_torchscript import InceptionV3W
 from cleanfid.resize import build_resizer
 from PIL import Image
-from ports import free_port
 from torch import Tensor, nn
 
 from trainables.data import DataError
@@ -25,6 +25,7 @@ from trainables.evaluation import inception
 from trainables.evaluation.frechet import frechet_distance, moments
 from trainables.evaluation.inception import Inception, resized
 
+NAME = "inception-2015-12-05.pt"
 USED = 24  # of the features, in distances: clean-fid's matrix root of all 2048 takes ten seconds
 
 
@@ -48,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("published")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        torch.jit.save(torch.jit.script(Standin().eval()), path / inception.NAME)
+        torch.jit.save(torch.jit.script(Standin().eval()), path / NAME)
     return path
 
 
@@ -56,24 +57,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ABLATION_INCEPTION", raising=False)
-
-
-@pytest.fixture
-def published(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The stand-in, published: at the URL, with the checksum."""
-    path = folder / inception.NAME
-    monkeypatch.setattr(inception, "URL", path.as_uri())
-    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
-    return path
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A URL at which nobody answers."""
-    url = f"http://127.0.0.1:{free_port()}/{inception.NAME}"
-    monkeypatch.setattr(inception, "URL", url)
-    monkeypatch.setenv("no_proxy", "*")
-    return url
 
 
 def _images(count: int, channels: int, size: int, seed: int, blur: float = 1.0) -> Tensor:
@@ -103,7 +86,7 @@ def _clean_fids_network(folder: Path) -> Callable[[Tensor], Tensor]:
 def network(folder: Path) -> Inception:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return Inception(torch.jit.load(folder / inception.NAME), "cpu")
+        return Inception(torch.jit.load(folder / NAME), "cpu")
 
 
 @pytest.mark.parametrize(("channels", "size"), [(3, 32), (1, 32), (3, 16), (1, 16)])
@@ -212,114 +195,22 @@ def test_fingerprint_tells_weights_apart() -> None:
     assert Inception(one, "cpu").fingerprint != first
 
 
-# The file.
+def test_file_is_the_one_that_clean_fid_takes() -> None:
+    assert downloads_helper.inception_url == inception.FILE.url
+    assert inception.FILE.name == NAME and inception.FILE.variable == "ABLATION_INCEPTION"
 
 
-@pytest.fixture
-def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where ABLATION_INCEPTION points: nothing is there."""
-    path = tmp_path / "elsewhere.pt"
-    monkeypatch.setenv("ABLATION_INCEPTION", str(path))
-    return path
-
-
-@pytest.fixture
-def _no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object, **__: object) -> None:
-        raise AssertionError("asked the network")
-
-    monkeypatch.setattr(inception.urllib.request, "urlopen", refused)
-
-
-def _left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_url_is_clean_fids() -> None:
-    assert downloads_helper.inception_url == inception.URL
-
-
-def test_path_is_in_the_cache_or_the_file_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ABLATION_CACHE", "/somewhere")
-    assert inception.weights_path() == Path("/somewhere/inception-2015-12-05.pt")
-    monkeypatch.setenv("ABLATION_CACHE", "")
-    assert inception.weights_path() == Path.home() / ".cache/diffusion-ablations/inception-2015-12-05.pt"
-    monkeypatch.setenv("ABLATION_INCEPTION", "~/another.pt")
-    assert inception.weights_path() == Path.home() / "another.pt"
-
-
-def test_downloads_once_and_says_so(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = inception.obtain()
-    assert path == inception.weights_path()
-    assert path.read_bytes() == published.read_bytes()
-    assert _left(path.parent) == [inception.NAME]
-    told = capsys.readouterr()
-    assert f"downloading {inception.NAME}" in told.err and told.out == ""
-    assert inception.obtain() == path
-    assert capsys.readouterr().err == ""
-
-
-def test_loads_what_was_published(published: Path, network: Inception) -> None:
+def test_loads_what_was_published(folder: Path, network: Inception, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / NAME
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(inception, "FILE", replace(inception.FILE, url=path.as_uri(), sha256=sha256))
     found = inception.load("cpu")
     images = _images(2, 3, 16, seed=0)
     assert np.array_equal(found.features(images), network.features(images))
-    assert found.fingerprint == inception.SHA256 != network.fingerprint
+    assert found.fingerprint == sha256 != network.fingerprint
 
 
-@pytest.mark.usefixtures("_no_download")
-def test_takes_the_file_that_is_named(published: Path, named: Path) -> None:
-    named.write_bytes(published.read_bytes())
-    assert inception.obtain() == named
-
-
-def test_offline_says_what_to_do(offline: str) -> None:
-    path = inception.weights_path()
-    with pytest.raises(DataError) as caught:
-        inception.obtain()
-    for part in (offline, str(path), "ABLATION_INCEPTION", "refused"):
-        assert part in str(caught.value)
-    assert _left(path.parent) == []
-
-
-@pytest.mark.usefixtures("_no_download")
-def test_missing_named_file_is_an_error_that_says_what_to_do(named: Path) -> None:
-    with pytest.raises(DataError) as caught:
-        inception.obtain()
-    for part in (inception.URL, str(named), "ABLATION_INCEPTION"):
-        assert part in str(caught.value)
-
-
-@pytest.mark.usefixtures("_no_download")
-@pytest.mark.parametrize("by_name", [True, False], ids=["named", "in the cache"])
-def test_another_network_is_refused_and_left_alone(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_name: bool
-) -> None:
-    if by_name:
-        monkeypatch.setenv("ABLATION_INCEPTION", str(tmp_path / "another.pt"))
-    path = inception.weights_path()
-    path.parent.mkdir(exist_ok=True)
-    content = (folder / inception.NAME).read_bytes()
-    path.write_bytes(content)
-    with pytest.raises(DataError) as caught:
+def test_another_network_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABLATION_INCEPTION", str(folder / NAME))
+    with pytest.raises(DataError, match="is not the published Inception network"):
         inception.load("cpu")
-    sums = (inception.SHA256, hashlib.sha256(content).hexdigest())
-    for part in (inception.URL, str(path), "ABLATION_INCEPTION", *sums):
-        assert part in str(caught.value)
-    assert path.read_bytes() == content
-
-
-def test_damaged_download_is_refused_and_not_kept(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inception, "SHA256", "0" * 64)
-    path = inception.weights_path()
-    with pytest.raises(DataError, match="not the published Inception network"):
-        inception.obtain()
-    assert _left(path.parent) == []
-
-
-def test_cache_that_cannot_be_made_is_an_error_that_says_what_to_do(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(DataError, match="ABLATION_INCEPTION"):
-        inception.obtain()

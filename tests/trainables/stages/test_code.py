@@ -66,6 +66,10 @@ def remade(package: Path, file: str, before: str, after: str, config: Config) ->
         ("evaluation/frechet.py", "eigvals", "eigvalsh", {}, {"fid"}),
         ("evaluation/inception.py", "299", "300", {}, set()),  # no metric needs it
         ("evaluation/inception.py", "299", "300", {"fid.metrics": ("fid",)}, {"reference", "fid"}),
+        ("evaluation/neighbours.py", "COPY = 1 / 3", "COPY = 1 / 2", {}, set()),
+        ("evaluation/neighbours.py", "COPY = 1 / 3", "COPY = 1 / 2", {"fid.metrics": ("prdc_digits",)}, set()),
+        ("evaluation/neighbours.py", "COPY = 1 / 3", "COPY = 1 / 2", {"fid.metrics": ("copies_digits",)}, {"fid"}),
+        ("evaluation/neighbours.py", ".topk(k,", ".topk(2,", {"fid.metrics": ("prdc_digits",)}, {"reference", "fid"}),
         ("evaluation/pixel_classifier.py", "argmax", "argmin", {}, {"segmentation"}),
         ("evaluation/miou.py", "def confusion", "def confusion", {}, set()),
         ("data/digits.py", "INK = 0.35", "INK = 0.5", {}, ALL),

@@ -11,9 +11,11 @@ from search_spaces.ablations import CONTROLS, VARIANTS
 from search_spaces.presets import bedroom, quick
 from trainables.config import Overrides, apply
 from trainables.data import About, about
+from trainables.evaluation import dinov2
+from trainables.evaluation.vision_transformer import VisionTransformer
 from trainables.network_cost import network_cost
 from trainables.stages import stage_flops, stage_keys
-from trainables.stages.reference import INCEPTION_FLOPS
+from trainables.stages.reference import DINOV2_FLOPS, INCEPTION_FLOPS
 
 CONFIG = apply(
     quick(),
@@ -117,3 +119,17 @@ def test_inceptions_cost_is_that_of_torchvisions() -> None:
     with FlopCounterMode(display=False) as counter:
         network(images)
     assert pytest.approx(counter.get_total_flops(), rel=0.01) == INCEPTION_FLOPS
+
+
+def test_dinov2s_cost_is_counted() -> None:
+    with torch.device("meta"):
+        network = VisionTransformer(dinov2.CHANNELS, dinov2.DEPTH, dinov2.HEADS, dinov2.PATCH, dinov2.POSITIONS)
+        images = torch.empty(1, 3, dinov2.SIDE, dinov2.SIDE)
+    with FlopCounterMode(display=False) as counter:
+        network(images)
+    assert pytest.approx(counter.get_total_flops(), rel=0.01) == DINOV2_FLOPS
+    cost = {
+        m: _flops({"fid.metrics": (m,)})["reference"] for m in ("fid", "prdc_inception", "fd_dinov2", "prdc_digits")
+    }
+    assert cost["fid"] == cost["prdc_inception"] == 1097 * INCEPTION_FLOPS
+    assert cost["fd_dinov2"] == 1097 * DINOV2_FLOPS and cost["prdc_digits"] == 0

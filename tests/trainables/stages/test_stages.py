@@ -79,6 +79,7 @@ TABLE: dict[str, tuple[Any, set[str]]] = {
     "sampling.batch_size": (7, FROM_SAMPLES),
     "fid.metrics": (("fid", "fid_digits"), {"reference", "fid"}),
     "fid.reference_images": (7, {"reference", "fid"}),
+    "fid.nearest_k": (3, set()),  # no metric looks at neighbours
     "segmentation.features": ("pixels", {"segmentation"}),
     "segmentation.blocks": ((6, 7), {"segmentation"}),
     "segmentation.timesteps": ((50,), {"segmentation"}),
@@ -140,6 +141,13 @@ def test_the_arguments_of_a_part_of_ones_own_are_in_the_keys_that_it_is_in(part:
 def test_an_own_networks_keys_do_not_read_our_unets_settings() -> None:
     own = apply(BASE, {"network": "torch.nn:Identity", "segmentation.blocks": ("layer.*",)})
     assert stage_keys(apply(own, {"unet.base_channels": 24, "unet.block": "convnext"}), ABOUT) == stage_keys(own, ABOUT)
+
+
+@pytest.mark.parametrize(("metric", "expected"), [("prdc_digits", {"reference", "fid"}), ("copies_digits", set())])
+def test_which_neighbour_counts_is_in_the_keys_where_a_metric_asks(metric: str, expected: set[str]) -> None:
+    asked = apply(BASE, {"fid.metrics": ("fid_digits", metric)})
+    assert _differing(stage_keys(BASE, ABOUT), stage_keys(asked, ABOUT)) == {"reference", "fid"}
+    assert _differing(stage_keys(asked, ABOUT), stage_keys(apply(asked, {"fid.nearest_k": 3}), ABOUT)) == expected
 
 
 @pytest.mark.parametrize("stages_", [("fid",), ("segmentation",)])
