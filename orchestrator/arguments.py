@@ -48,7 +48,22 @@ def parser() -> argparse.ArgumentParser:
     _add_search(command("search", search, seeds=None, **nothing_more))
     report = command("report", "show a study's table again, from MLflow")
     report.add_argument("name", help="the study's name")
+    report.add_argument(
+        "--json", metavar="FILE",
+        help="write the table as one JSON object too; -: alone to standard output, all else to standard error",
+    )  # fmt: skip
     _add_places(report)
+    gate = command(
+        "gate", "exit with 0 where a study shows that a variant is not worse than the baseline by more, else 1"
+    )
+    gate.add_argument("name", help="the study's name")
+    gate.add_argument("--metric", required=True, metavar="NAME", help="such as fid or miou")
+    gate.add_argument("--variant", required=True, metavar="NAME", help="that is compared with the baseline")
+    gate.add_argument(
+        "--within", required=True, metavar="MARGIN",
+        help="how much worse is allowed: 2%% of the baseline's mean, or 0.01 in the metric's unit",
+    )  # fmt: skip
+    _add_places(gate)
     ui = command("ui", "open MLflow's page of this machine's studies, or of a cluster's")
     ui.add_argument("--cluster", type=Path, metavar="FILE", help="the cluster's file, for a tunnel to its head")
     ui.add_argument("--port", type=int, default=5000, help="on this machine (default: 5000)")

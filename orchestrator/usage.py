@@ -11,6 +11,7 @@ from search_spaces.spaces import ABLATIONS, SEGMENTATION
 
 # Of the commands that take words of their own.
 USAGE = {"report": "report NAME", "new": "new NAME", "search": "search --space SPACE --trials N"}
+USAGE["gate"] = "gate NAME --metric NAME --variant NAME --within MARGIN"
 USAGE |= {name: f"{name} [FILE]" for name in (ABLATIONS.name, SEGMENTATION.name, "check")}
 EXAMPLES = {
     "": ("ablations --seeds 0 1 2", "segmentation --preset own --data-root photos"),
@@ -23,7 +24,8 @@ EXAMPLES = {
     "segmentation": ("segmentation my_study.yaml --seeds 0 1 2", "segmentation --preset own --data-root photos"),
     "check": ("check my_study.yaml", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
     "search": ("search --space segmentation --trials 50", "search --space segmentation --trials 50 --dry-run"),
-    "report": ("report my-study", "report my-study --tracking-uri http://127.0.0.1:5000"),
+    "report": ("report my-study", "report my-study --json -", "report my-study --tracking-uri http://127.0.0.1:5000"),
+    "gate": ("gate my-study --metric fid --variant mine --within 2%",),
     "ui": ("ui", "ui --cluster cluster.yaml --port 5001"),
     "store": ("store", "store --forget my-study --prune"),
     "schema": ("schema > study.schema.json",),
