@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from orchestrator.cluster.cores import cpus
 from orchestrator.cluster.resources import Limits, Resources, gpus
@@ -18,56 +18,23 @@ from orchestrator.planning.settings import Request, parse_settings, parse_varian
 from orchestrator.planning.study_file import asked
 from orchestrator.program import PROGRAM
 from orchestrator.storage.locations import Locations, default_store, default_uri, opened_store
+from orchestrator.usage import Parser, usage
 from search_spaces.designs import DESIGNS
 from search_spaces.segmentation import HEAT_MAP_TIMESTEPS
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
 from trainables.inputs import Inputs
 
-# Of the commands that take words of their own.
-USAGE = {"report": "report NAME", "new": "new NAME", "search": "search --space SPACE --trials N"}
-USAGE |= {name: f"{name} [FILE]" for name in (ABLATIONS.name, SEGMENTATION.name, "check")}
 SEARCHES = ("segmentation",)  # of search_spaces.tuning, which imports Optuna
-EXAMPLES = {
-    "": ("ablations --seeds 0 1 2", "segmentation --preset own --data-root photos"),
-    "ablations": (
-        "ablations my_study.yaml",
-        "ablations --preset own --data-root photos",
-        "ablations --variants adagn --variant 'wide: unet.base_channels=32'",
-        "ablations --design factorial --components adagn cosine --seeds 0 1 2",
-    ),
-    "segmentation": ("segmentation my_study.yaml --seeds 0 1 2", "segmentation --preset own --data-root photos"),
-    "check": ("check my_study.yaml", "check --address auto --gpus-per-trial 1 --store s3://bucket/store"),
-    "search": ("search --space segmentation --trials 50", "search --space segmentation --trials 50 --dry-run"),
-    "report": ("report my-study", "report my-study --tracking-uri http://127.0.0.1:5000"),
-    "ui": ("ui", "ui --cluster cluster.yaml --port 5001"),
-    "store": ("store", "store --forget my-study --prune"),
-    "schema": ("schema > study.schema.json",),
-    "new": ("new my-study",),
-}
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse's, whose errors are ours and whose help ends with the command's examples."""
-
-    def __init__(self, *words: Any, examples_of: str = "", **settings: Any) -> None:
-        lines = "\n".join(f"  {PROGRAM} {example}" for example in EXAMPLES[examples_of])
-        raw = argparse.RawDescriptionHelpFormatter
-        settings |= {"allow_abbrev": False, "formatter_class": raw, "epilog": f"examples:\n{lines}"}
-        super().__init__(*words, **settings)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def parser() -> argparse.ArgumentParser:
     """What reads the words; `command` is the name of the one that is asked for."""
-    whole = _Parser(prog=PROGRAM, description="Ablation studies of diffusion models.")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    whole = Parser(prog=PROGRAM, description="Ablation studies of diffusion models.")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, what: str, **defaults: Any) -> argparse.ArgumentParser:
-        usage = f"{PROGRAM} {USAGE.get(name, name)} [option ...]"  # argparse's own lists every option twice
         description = f"{what[0].upper()}{what[1:]}."
-        added = commands.add_parser(name, examples_of=name, usage=usage, help=what, description=description)
+        added = commands.add_parser(name, examples_of=name, usage=usage(name), help=what, description=description)
         added.set_defaults(command=name, checkpoint=None, heat_map=(), study=None, suite=None, match=None, **defaults)
         added.set_defaults(design=None, components=None, pairs=None)
         return added
@@ -81,7 +48,22 @@ def parser() -> argparse.ArgumentParser:
     _add_search(command("search", search, seeds=None, **nothing_more))
     report = command("report", "show a study's table again, from MLflow")
     report.add_argument("name", help="the study's name")
+    report.add_argument(
+        "--json", metavar="FILE",
+        help="write the table as one JSON object too; -: alone to standard output, all else to standard error",
+    )  # fmt: skip
     _add_places(report)
+    gate = command(
+        "gate", "exit with 0 where a study shows that a variant is not worse than the baseline by more, else 1"
+    )
+    gate.add_argument("name", help="the study's name")
+    gate.add_argument("--metric", required=True, metavar="NAME", help="such as fid or miou")
+    gate.add_argument("--variant", required=True, metavar="NAME", help="that is compared with the baseline")
+    gate.add_argument(
+        "--within", required=True, metavar="MARGIN",
+        help="how much worse is allowed: 2%% of the baseline's mean, or 0.01 in the metric's unit",
+    )  # fmt: skip
+    _add_places(gate)
     ui = command("ui", "open MLflow's page of this machine's studies, or of a cluster's")
     ui.add_argument("--cluster", type=Path, metavar="FILE", help="the cluster's file, for a tunnel to its head")
     ui.add_argument("--port", type=int, default=5000, help="on this machine (default: 5000)")

@@ -1,6 +1,6 @@
 """The command line: `python -m orchestrator.run ablations`. Reads the words, checks them, and only then starts.
 
-Exit codes: 0 all trials ended well, 1 one failed, 2 the request cannot be, 130 stopped by the person.
+Exit codes: 0 all trials ended well, 1 one failed, or a gate, 2 the request cannot be, 130 stopped by the person.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ if __name__ == "__main__":
     shadows.refuse_shadows()
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import arguments
 from orchestrator.cluster.connection import set_environment
@@ -28,14 +30,18 @@ from orchestrator.planning.settings import Request
 from orchestrator.preflight.inputs import planned, with_checkpoint
 from orchestrator.preflight.order import checked, look
 from orchestrator.program import PROGRAM
-from orchestrator.storage.locations import check_address, check_readable
+from orchestrator.storage.locations import Locations, check_address, check_readable
 from orchestrator.storage.registry import Registry
 from orchestrator.study.session_config import SessionConfig
 from orchestrator.tracking.address import check_tracking
 from search_spaces.spaces import ABLATIONS, SEGMENTATION, Space
 from trainables.store import Store
 
-OK, USAGE_ERROR = 0, 2
+if TYPE_CHECKING:
+    from orchestrator.study.recorded import Recorded
+
+OK, FAILED, USAGE_ERROR = 0, 1, 2
+STANDARD_OUTPUT = "-"  # in place of a file's name
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -128,19 +134,62 @@ def _search(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    # MLflow, and whatever else prints, would stand beside the object.
+    with contextlib.redirect_stdout(sys.stderr) if args.json == STANDARD_OUTPUT else contextlib.nullcontext():
+        locations, found = _recorded(args)
+        from orchestrator.console import console
+        from orchestrator.study.study import show_recorded
+
+        try:
+            show_recorded(found, locations, console())
+        except OSError as error:
+            raise UsageError(f"--storage: cannot write the report ({error})") from None
+    if args.json is not None:
+        from results.as_json import as_json
+
+        _leave(as_json(found.study, found.summary, found.trials), args.json)
+    return OK
+
+
+def _gate(args: argparse.Namespace) -> int:
+    from results.gate import gate, margin_of  # only now: it imports pandas
+
+    try:
+        margin = margin_of(args.within)
+    except ValueError as error:
+        raise UsageError(f"--within: {error}") from None
+    _, found = _recorded(args)
+    try:
+        outcome = gate(found.summary, found.trials, args.metric, args.variant, margin)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+    print(outcome.line)
+    return OK if outcome.passes else FAILED
+
+
+def _leave(text: str, file: str) -> None:
+    """Prints the text, or writes it to the file."""
+    if file == STANDARD_OUTPUT:
+        print(text, end="")
+        return
+    try:
+        Path(file).write_text(text, encoding="ascii")
+    except OSError as error:
+        raise UsageError(f"--json: cannot write {file} ({error.strerror})") from None
+    print(f"json      {file}")
+
+
+def _recorded(args: argparse.Namespace) -> tuple[Locations, Recorded]:
+    """Where the words say that things are kept, and what MLflow has there of the study that they name."""
     locations = arguments.locations(args)
     _refuse_empty(args)
     check_tracking(locations.tracking_uri, bool(args.tracking_uri))
-    from orchestrator.console import console
-    from orchestrator.study.study import show
+    from orchestrator.study.recorded import recorded  # only now: it imports MLflow
 
     try:
-        show(args.name, locations, console())
+        return locations, recorded(args.name, locations)
     except LookupError as error:
         raise UsageError(str(error)) from None
-    except OSError as error:
-        raise UsageError(f"--storage: cannot write the report ({error})") from None
-    return OK
 
 
 def _ui(args: argparse.Namespace) -> int:
@@ -193,6 +242,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": _check,
     "search": _search,
     "report": _report,
+    "gate": _gate,
     "ui": _ui,
     "store": _store,
     "schema": _schema,

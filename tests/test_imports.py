@@ -16,6 +16,7 @@ FLOORS = {
         {"script"},
         {"run", "from_python"},
         {"arguments"},
+        {"usage"},
         {"study"},
         {"preflight"},
         {"storage", "tracking", "new"},

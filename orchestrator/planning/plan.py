@@ -9,14 +9,14 @@ from orchestrator.errors import UsageError
 from orchestrator.planning.draft import baseline, draft, for_data
 from orchestrator.planning.fit import check_fit, check_used, fitted
 from orchestrator.planning.match import check_match, matched, unmatched
-from orchestrator.planning.names import BASELINE
+from orchestrator.planning.names import BASELINE, usual_name
 from orchestrator.planning.own_code import NO_CODE, OwnCode, own_code
 from orchestrator.planning.remarks import called, remarks, splits
 from orchestrator.planning.resolved import resolved, written
 from orchestrator.planning.settings import Request, described
 from orchestrator.planning.study_file import StudyFile
 from results.size import unlike
-from search_spaces.designs import ONE_AT_A_TIME, Design
+from search_spaces.designs import Design
 from trainables.canonical import identified
 from trainables.config import Config, Overrides, apply, references
 from trainables.data import About, DataError, Survey, about
@@ -202,13 +202,7 @@ def build(request: Request, facts: About | None = None) -> Study:
     ]
     if base == request.space.presets[request.preset]() and request.suite is None:  # else they would not compare
         trials = [replace(t, published=_published(request, base, t.variant, configs[t.variant])) for t in trials]
-    # What differs by --set is another study, and so is a suite, a match or a design: their figures must not meet in one
-    # table.
-    identity = hashed([identified(apply(base, {"seed": 0})), facts.fingerprint])[:6]
-    prefix = request.preset if request.space.name == "ablations" else f"{request.space.name}-{request.preset}"
-    between = [request.suite or "", f"match-{request.match}" if request.match else ""]
-    between += [request.design] if request.design != ONE_AT_A_TIME else []
-    name = request.name or "-".join(filter(None, [prefix, *between, identity]))
+    name = request.name or usual_name(request, base, facts)
     run = {n: deltas[n] for n in names if kinds[n] == "variant" and n != BASELINE}
     components = list(drafted.components) if drafted.design else None
     file = resolved(request, name, base, {**drafted.components, **run}, drafted.heat_map, components)

@@ -19,9 +19,9 @@ from orchestrator.storage.earlier_code import EarlierCode
 from orchestrator.storage.locations import Locations
 from orchestrator.storage.registry import Registry
 from orchestrator.study.progress import open_log
+from orchestrator.study.recorded import Recorded, recorded
 from orchestrator.study.session import Session
 from orchestrator.study.session_config import SessionConfig
-from orchestrator.tracking.backend import reason, without_password
 from orchestrator.tracking.pictures import KINDS, save_pictures
 from orchestrator.tracking.writer import MLflowWriter
 from trainables.claims import Claim, Claims, is_here
@@ -147,6 +147,14 @@ def show(
     Args:
         brief: leaves the table to the report.
     """
+    found = recorded(name, locations, (trial.variant for trial in writer.study.trials) if writer else ())
+    show_recorded(found, locations, out, writer, brief)
+
+
+def show_recorded(
+    found: Recorded, locations: Locations, out: Console, writer: MLflowWriter | None = None, brief: bool = False
+) -> None:
+    """As `show`, of figures that have been read."""
     from results import report
     from results.breakdowns import miou_by_block_and_timestep
     from results.console import console_table
@@ -154,19 +162,9 @@ def show(
     from results.effects_shown import console_effects, markdown_effects
     from results.formatting import joined
     from results.markdown import markdown_table
-    from results.summary import present_metrics, summarise
-    from results.trials import load_trials
 
+    name, summary, trials = found.study, found.summary, found.trials
     folder = locations.study(name)
-    try:
-        trials = load_trials(locations.tracking_uri, name)
-    except LookupError:
-        raise
-    except Exception as error:  # each database has errors of its own
-        uri = without_password(locations.tracking_uri)
-        raise UsageError(f"--tracking-uri: MLflow cannot read {uri} ({reason(error)})") from None
-    trials.attrs["asked"] = sorted({trial.variant for trial in writer.study.trials}) if writer else []
-    summary = summarise(trials, present_metrics(trials))
     effects = effects_table(trials)
     overview = _overview(miou_by_block_and_timestep(trials), summary, effects, folder)
     written = report.write(summary, trials, folder, study=name, overview=overview)
