@@ -41,7 +41,7 @@ _RADIUS = "an image's radius being its distance to neighbour {k} of its set"
 _OF_NEIGHBOURS = {
     "precision": "the share of {samples} samples that lie within the radius of one of {real} real images, " + _RADIUS,
     "recall": "the share of {real} real images that lie within the radius of one of {samples} samples, " + _RADIUS,
-    "density": "the mean number of {real} real images whose radius a sample lies within, over {k}, " + _RADIUS,
+    "density": "how many of {real} real images' radii each of {samples} samples lies within, over {k}, " + _RADIUS,
     "coverage": "the share of {real} real images within whose radius one of {samples} samples lies, " + _RADIUS,
     "copies": "the share of {samples} samples nearer to one of {real} real images than a third of the way to the next",
 }
