@@ -253,7 +253,8 @@ def outcome(storage: Path) -> Outcome:
         if experiment.name == "Default":
             continue
         runs = studies[experiment.name] = {}
-        for run in client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]):
+        of_trials = "tags.seed LIKE '%'"  # a summary run is made of them
+        for run in client.search_runs([experiment.experiment_id], of_trials, order_by=["attributes.start_time ASC"]):
             name, again = run.info.run_name, 1
             while name in runs:  # a second run of one trial is a difference, not a thing to lose
                 again += 1

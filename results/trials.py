@@ -42,9 +42,9 @@ def load_trials(tracking_uri: str, study: str) -> pd.DataFrame:
 
     Columns: `TRIAL_COLUMNS`, then every metric's latest value under its own name (NaN where a trial has none), then
     `published_<metric>`, what the paper prints for the trial's variant (NaN where it prints nothing), then every
-    setting as text under `params.<dotted name>`. Runs without a variant, seed, kind and position were made by
-    hand and are left out. Of several runs of one variant and seed (a study whose settings were changed) those that
-    the driver tagged `superseded` are left out, then the one that started last counts: two runs of a seed are not
+    setting as text under `params.<dotted name>`. Runs without a variant, seed, kind and position sum up a study or were
+    made by hand, and are left out. Of several runs of one variant and seed (a study whose settings were changed) those
+    that the driver tagged `superseded` are left out, then the one that started last counts: two runs of a seed are not
     two seeds. `attrs["gpu_hour_price"]` is what an hour of a GPU costs, 0 where the study does not say;
     `attrs["higher_is_better"]` has the metrics of the person's own by name, and each one's good direction;
     `attrs["objective"]` is the metric that a search maximises, "" where the study is none; `attrs["looks"]` tells of

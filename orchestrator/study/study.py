@@ -170,6 +170,7 @@ def show_recorded(
     written = report.write(summary, trials, folder, study=name, overview=overview)
     if writer:
         writer.describe(joined(markdown_table(summary, trials), markdown_effects(effects), by="\n"))
+        writer.summarise(summary, written)
     out.print()
     if not brief:
         out.print(console_table(summary, trials, width=out.width))

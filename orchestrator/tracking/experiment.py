@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study
 from orchestrator.tracking.backend import prove_files, reason
+from orchestrator.tracking.records import note
 from orchestrator.tracking.runs_table import VIEW, saved_view
 from results.alpha_spending import TAG, from_text
 from trainables.canonical import identified
@@ -19,7 +20,10 @@ from trainables.store import hashed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+    from mlflow.entities import Experiment, Run
+
+PAGE = 1000  # runs a request
+NOTE = "mlflow.note.content"  # above the experiment's runs
 
 
 def opened(client: MlflowClient, study: Study, uri: str, artifacts: Path | None) -> str:
@@ -65,6 +69,23 @@ def note_look(client: MlflowClient, experiment_id: str, asked: Iterable[int], fi
     looks = from_text(client.get_experiment(experiment_id).tags.get(TAG, ""))
     if (after := looks.after(asked, finished)) != looks:
         client.set_experiment_tag(experiment_id, TAG, after.as_text())
+
+
+def runs_of(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    """All runs of the experiment that are not deleted, page by page."""
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def describe(client: MlflowClient, experiment_id: str, markdown: str) -> None:
+    """Puts `markdown` above the experiment's table of runs; what a person wrote there stays."""
+    found = client.get_experiment(experiment_id).tags.get(NOTE, "")
+    client.set_experiment_tag(experiment_id, NOTE, note(markdown, found))
 
 
 def _refuse_others(found: Experiment, identity: str) -> None:

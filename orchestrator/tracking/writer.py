@@ -9,12 +9,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.plan import Study, Trial
+from orchestrator.tracking import summary_runs
 from orchestrator.tracking.address import database_path
 from orchestrator.tracking.backend import (
     create_database,
@@ -25,21 +26,20 @@ from orchestrator.tracking.backend import (
     settle_database,
     upload,
 )
-from orchestrator.tracking.experiment import note_look, opened
-from orchestrator.tracking.records import final_metrics, note, param, place
+from orchestrator.tracking.experiment import describe, note_look, opened, runs_of
+from orchestrator.tracking.records import final_metrics, param, place
 from orchestrator.tracking.revision import revision
 from orchestrator.tracking.runs_table import VIEW
 from trainables.config import flatten
 from trainables.stages import whole_code
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-NOTE = "mlflow.note.content"  # above the experiment's runs
 PRICE = "gpu_hour_price"  # the experiment's tag
 RETRY_S = 2.0
-PAGE = 1000  # runs a request
 BATCH_LIMIT = 1000  # metrics that MLflow takes at once
 FLUSH_LIMIT_S = 60.0  # how long the end of a study waits for a tracking server that is away
 
@@ -86,10 +86,10 @@ class MLflowWriter:
         """
         planned = {trial.variant: trial for trial in self.study.trials}
         found = set()
-        for run in self._all_runs():
+        for run in runs_of(self.client, self.experiment_id):
             tags = run.data.tags
             if "variant" not in tags or "seed" not in tags:
-                continue  # made by hand
+                continue  # made by hand, or a summary
             row, key = (tags["variant"], int(tags["seed"])), tags.get("trial_key", "")
             if trial := planned.get(row[0]):
                 config = trial.config.model_copy(update={"seed": row[1]})
@@ -134,7 +134,12 @@ class MLflowWriter:
 
     def describe(self, markdown: str) -> None:
         """Puts `markdown` above the experiment's table of runs."""
-        self._queue.put(("note", partial(self._describe, markdown), True))
+        self._queue.put(("note", partial(describe, self.client, self.experiment_id, markdown), True))
+
+    def summarise(self, summary: pd.DataFrame, files: Sequence[Path]) -> None:
+        """Brings the summary runs up to date, as `summary_runs.write` does."""
+        write = partial(summary_runs.write, self.client, self.experiment_id, self.study, summary, files)
+        self._queue.put(("summary", write, True))
 
     def keep(self, file: Path) -> None:
         """Puts a file of the whole study beside its runs."""
@@ -166,7 +171,7 @@ class MLflowWriter:
         given_up = 0
         while (item := self._queue.get()) is not None:
             if self.trouble and self._late:
-                given_up += 1
+                given_up += not item[2]  # of what only adorns, the first said what is wrong
             else:
                 self._write(*item)
         if given_up:
@@ -236,15 +241,6 @@ class MLflowWriter:
             if run.data.tags.get(name) != value:
                 self.client.set_tag(run.info.run_id, name, value)
 
-    def _all_runs(self) -> Iterator[Run]:
-        token = None
-        while True:
-            page = self.client.search_runs([self.experiment_id], max_results=PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
-
     def _run_tags(self, trial: Trial) -> dict[str, str]:
         return self._tags | {
             "variant": trial.variant,
@@ -286,10 +282,6 @@ class MLflowWriter:
             if is_transient(error) and not self._late:
                 raise
             self.remarks.append(f"MLflow, {trial.name}: its files are not all there ({reason(error)})")
-
-    def _describe(self, markdown: str) -> None:
-        found = self.client.get_experiment(self.experiment_id).tags.get(NOTE, "")
-        self.client.set_experiment_tag(self.experiment_id, NOTE, note(markdown, found))
 
     def _end(self, trial: Trial, status: str, error: str) -> None:
         if trial.name not in self._runs:

@@ -34,7 +34,7 @@ import json, mlflow
 client = mlflow.MlflowClient("http://127.0.0.1:5000")
 (study,) = [e for e in client.search_experiments() if e.name != "Default"]
 seen = {}
-for run in client.search_runs([study.experiment_id]):
+for run in client.search_runs([study.experiment_id], "tags.seed LIKE '%'"):
     steps = [m.step for m in client.get_metric_history(run.info.run_id, "loss")]
     seen[run.info.run_name] = {"status": run.info.status, "metrics": run.data.metrics, "steps": steps}
 print("SEEN" + json.dumps(seen))

@@ -32,6 +32,7 @@ NOTHING = {
 }  # fmt: skip
 COMMAND = [sys.executable, "-m", "orchestrator.run"]
 MARK = "ABLATION_TEST_MARK"
+OF_TRIALS = "tags.seed LIKE '%'"  # MLflow's filter: summary runs have no seed
 
 
 def offline() -> list[str]:
@@ -88,14 +89,14 @@ class Command:
         return [pid for pid, line in started_with(f"{MARK}={self.mark}").items() if title in line]
 
     def runs(self, uri: str = ""):
-        """MLflow's client and the study's runs by name; two of one name fail.
+        """MLflow's client and the runs of the study's trials by name; two of one name fail.
 
         Args:
             uri: of MLflow's server, where the study wrote to one.
         """
         client = MlflowClient(uri or f"sqlite:///{self.storage}/mlflow.db")
         (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
-        runs = client.search_runs([experiment.experiment_id])
+        runs = client.search_runs([experiment.experiment_id], OF_TRIALS)
         assert len({run.info.run_name for run in runs}) == len(runs)
         return client, {run.info.run_name: run for run in runs}
 

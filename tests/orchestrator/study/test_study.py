@@ -143,7 +143,7 @@ def test_two_studies_may_begin_at_once_in_a_new_folder(tmp_path, commands):
     expected = {f"{name}-seed0" for name in ("baseline", "untrained", "real_images", "raw_pixels")}
     figures = {}
     for name in ("one", "other"):
-        found = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        found = client.search_runs([client.get_experiment_by_name(name).experiment_id], "tags.seed LIKE '%'")
         assert {run.info.run_name: run.info.status for run in found} == dict.fromkeys(expected, "FINISHED")
         assert len(found) == len(expected)
         figures[name] = {run.info.run_name: run.data.metrics["miou"] for run in found if "miou" in run.data.metrics}
