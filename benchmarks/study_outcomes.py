@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 STAGES = ("ddpm", "samples", "reference", "fid", "segmentation")  # in their order: what differs first is the cause
 MANIFEST = "manifest.json"  # checksums of the other files, and facts about the making
 TIMES = re.compile(r"(.+_)?wall_time_s|gpu_s")
+SUMMARY = "summary_row"  # the tag of runs that are made of the trials' runs; a commit of before has none
 TAGS = ("variant", "seed", "kind", "position", "delta", "trial_key", "error", "superseded", "status_note")
 MISSING = "nothing"
 NO_KEY = "none"
@@ -253,8 +254,9 @@ def outcome(storage: Path) -> Outcome:
         if experiment.name == "Default":
             continue
         runs = studies[experiment.name] = {}
-        of_trials = "tags.seed LIKE '%'"  # a summary run is made of them
-        for run in client.search_runs([experiment.experiment_id], of_trials, order_by=["attributes.start_time ASC"]):
+        for run in client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]):
+            if SUMMARY in run.data.tags:
+                continue
             name, again = run.info.run_name, 1
             while name in runs:  # a second run of one trial is a difference, not a thing to lose
                 again += 1
