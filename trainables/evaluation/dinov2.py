@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from trainables.evaluation.fixed_network import features_of
 from trainables.evaluation.published import Published
 from trainables.evaluation.vision_transformer import VisionTransformer
 
@@ -27,7 +28,6 @@ CHANNELS, DEPTH, HEADS, PATCH, POSITIONS = 1024, 24, 16, 14, 37  # of ViT-L/14, 
 UNUSED = "mask_token"  # of its training; the file has it
 SIDE = 224  # pixels that the network sees
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
-BATCH = 32  # images in one forward
 
 
 class DINOv2:
@@ -36,7 +36,6 @@ class DINOv2:
     def __init__(self, network: nn.Module, device: torch.device | str) -> None:
         self.network, self.device = network.to(device).eval(), torch.device(device)
 
-    @torch.no_grad()
     def features(self, images: Tensor) -> NDArray[np.float64]:
         """The features of the images, (N, D) float64; D is 1024 for the published network.
 
@@ -48,12 +47,7 @@ class DINOv2:
         Raises:
             ValueError: images of another type or shape.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-            raise ValueError(f"images must be uint8 (N, 1 or 3, H, W), but got {images.dtype} {tuple(images.shape)}")
-        enabled = torch.backends.cudnn.enabled
-        with torch.backends.cudnn.flags(enabled=enabled, deterministic=True, allow_tf32=False):
-            parts = [self.network(seen(batch).to(self.device)).double().cpu().numpy() for batch in images.split(BATCH)]
-        return np.concatenate(parts)
+        return features_of(images, lambda batch: self.network(seen(batch).to(self.device)))
 
 
 def seen(images: Tensor) -> Tensor:

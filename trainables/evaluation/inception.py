@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from trainables.evaluation.fixed_network import features_of
 from trainables.evaluation.published import Published
 
 FILE = Published(
@@ -25,7 +26,6 @@ FILE = Published(
     variable="ABLATION_INCEPTION",
 )
 SIDE = 299  # pixels that the network sees
-BATCH = 32  # images in one forward
 
 
 class Inception:
@@ -43,7 +43,6 @@ class Inception:
         self.fingerprint = fingerprint or _of_tensors(network)
         self._layers = cast(nn.Module, network.layers)
 
-    @torch.no_grad()
     def features(self, images: Tensor) -> NDArray[np.float64]:
         """The features of the images, (N, D) float64; D is 2048 for the published network.
 
@@ -55,17 +54,12 @@ class Inception:
         Raises:
             ValueError: images of another type or shape.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-            raise ValueError(f"images must be uint8 (N, 1 or 3, H, W), but got {images.dtype} {tuple(images.shape)}")
-        enabled = torch.backends.cudnn.enabled
-        with torch.backends.cudnn.flags(enabled=enabled, deterministic=True, allow_tf32=False):
-            parts = [self._forward(batch.to(self.device)) for batch in images.split(BATCH)]
-        return np.concatenate(parts)
+        return features_of(images, self._forward)
 
-    def _forward(self, images: Tensor) -> NDArray[np.float64]:
-        x = (resized(images) - 128) / 128
-        features = self._layers(x.expand(-1, 3, -1, -1).contiguous()).flatten(1)
-        return features.double().cpu().numpy()
+    def _forward(self, images: Tensor) -> Tensor:
+        x = (resized(images.to(self.device)) - 128) / 128
+        features: Tensor = self._layers(x.expand(-1, 3, -1, -1).contiguous())
+        return features.flatten(1)
 
 
 def load(device: torch.device | str) -> Inception:

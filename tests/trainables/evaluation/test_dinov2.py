@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torchvision import transforms
 
 from trainables.data import DataError
-from trainables.evaluation import dinov2, fid
+from trainables.evaluation import dinov2, fid, fixed_network
 from trainables.evaluation.dinov2 import DINOv2, seen
 from trainables.evaluation.frechet import frechet_distance, moments
 from trainables.evaluation.measures import How
@@ -142,7 +142,7 @@ def test_loads_what_was_published_and_gives_each_images_features(published: Path
 def test_batches_and_order_do_not_matter(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, network = _images(7, 3, 16), dinov2.load("cpu")
     expected = network.features(images)
-    monkeypatch.setattr(dinov2, "BATCH", 3)
+    monkeypatch.setattr(fixed_network, "BATCH", 3)
     assert network.features(images.flip(0))[::-1] == pytest.approx(expected, abs=1e-5)
     assert np.abs(expected[0] - expected[1]).max() > 1e-3
 
