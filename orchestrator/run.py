@@ -85,7 +85,6 @@ def _detect(args: argparse.Namespace, request: Request) -> int:
 
     wanted, locations = detect.share(args.detect), arguments.locations(args)
     look(locations, args.tracking_uri)
-    check_tracking(locations.tracking_uri, bool(args.tracking_uri))
     detect.show_seeds_needed(planned(request, plan.build), locations, wanted, console())
     return OK
 

@@ -11,13 +11,13 @@ import pandas as pd
 
 from results.alpha_spending import TAG, from_text
 from results.metrics import known
+from results.summary import DIFFERENCE, from_controls
 
 ROW = (
     *("variant", "metric", "n", "mean", "sd", "difference", "ci_low", "ci_high", "p", "verdict", "level"),
     *("kind", "delta", "pairs", "floor", "pairing", "sd_training", "sd_sampling", "failed"),
     *("parameters", "forward_flops", "wall_time_s", "gpu_s", "published"),
 )
-DIFFERENCE = "difference_"  # before a control's name: the summary's column
 _TRIAL = ("variant", "seed", "kind", "status", "error", "run_id")
 
 
@@ -54,10 +54,7 @@ def as_json(study: str, summary: pd.DataFrame, trials: pd.DataFrame) -> str:
 
 
 def _against(row: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
-    """What the summary's columns `difference_<control>`, `ci_low_<control>` and `ci_high_<control>` say."""
-    controls = [name.removeprefix(DIFFERENCE) for name in row if name.startswith(DIFFERENCE)]
-    figures = ("difference", "ci_low", "ci_high")
-    return {of: {name: _value(row[f"{name}_{of}"]) for name in figures} for of in controls}
+    return {control: _plain(found, DIFFERENCE) for control, found in from_controls(row).items()}
 
 
 def _plain(row: Mapping[Any, Any], names: tuple[str, ...]) -> dict[str, Any]:

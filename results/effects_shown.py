@@ -11,10 +11,10 @@ from rich.box import HORIZONTALS
 from rich.table import Column, Table
 from rich.text import Text
 
-from results.effects import FACTORIAL, FRACTION, INTERACTION, MAIN, REMOVAL, effects_table
+from results.effects import FACTORIAL, FRACTION, INTERACTION, MAIN, REMOVAL
 from results.footnotes import sentence
-from results.formatting import NOTHING, joined, number, one_line
-from results.metrics import MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric, own_metrics
+from results.formatting import NOTHING, counted, interval, joined, number, one_line, p_value
+from results.metrics import Metric, read_metrics
 
 TITLE = "Effects of the components"
 HEADERS = ("metric", "effect", "Δ [95 %]", "p", "verdict")
@@ -29,10 +29,7 @@ _STYLES = {
 
 def shown_metrics(effects: pd.DataFrame) -> list[Metric]:
     """The metrics that are read, as in the study's table; effects.csv has them all."""
-    names = set(effects["metric"])
-    chosen_by = [m for m in METRICS if m.name == effects.attrs.get("objective")]
-    shown = (*chosen_by, *MAIN_METRICS, *REQUESTED_METRICS, *own_metrics(effects))
-    return [m for m in shown if m.name in names] or [m for m in METRICS if m.name in names]
+    return read_metrics(set(effects["metric"]), effects)
 
 
 def console_effects(effects: pd.DataFrame) -> Table:
@@ -69,13 +66,8 @@ def _escaped(text: str) -> str:
     return html.escape(text, quote=False).replace("|", "\\|")
 
 
-def effects_section(trials: pd.DataFrame) -> str:
-    """The effects as a section of the study's page; "" where there are none.
-
-    Args:
-        trials: as `trials.load_trials` gives them.
-    """
-    effects = effects_table(trials)
+def effects_section(effects: pd.DataFrame) -> str:
+    """The effects as a section of the study's page; "" where there are none."""
     if effects.empty:
         return ""
     head = "".join(f"<th>{header}</th>" for header in HEADERS)
@@ -96,20 +88,15 @@ def _cell(text: str) -> str:
 def _rows(effects: pd.DataFrame, metric: Metric) -> Iterator[tuple[str, ...]]:
     """A text a header."""
     for row in effects[effects["metric"] == metric.name].to_dict("records"):
-        low, high = (number(row[end], metric) for end in ("ci_low", "ci_high"))
         estimate = NOTHING if math.isnan(row["estimate"]) else number(row["estimate"], metric, sign="+")
-        interval = "" if math.isnan(row["p"]) else f"[{low}, {high}]"
+        ends = "" if math.isnan(row["p"]) else interval(row["ci_low"], row["ci_high"], metric)
         yield (
             f"{metric.name} {metric.arrow}",
             one_line(joined(row["effect"], row["aliases"], by=" ")),
-            joined(estimate, interval, by=" "),
-            _p(row["p"]),
+            joined(estimate, ends, by=" "),
+            NOTHING if math.isnan(row["p"]) else p_value(row["p"]),
             row["verdict"],
         )
-
-
-def _p(p: float) -> str:
-    return NOTHING if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def notes(effects: pd.DataFrame) -> Iterator[str]:
@@ -141,6 +128,6 @@ def _counts(effects: pd.DataFrame) -> Iterator[str]:
     for metric in shown_metrics(effects):
         row = effects[effects["metric"] == metric.name].iloc[0]
         of = f"{row['n']} of {row['trials']} trials" if row["n"] < row["trials"] else f"{row['n']} trials"
-        seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+        seeds = counted(row["seeds"], "seed")
         lacks = f"; no figure of {row['missing']}" if row["missing"] else ""
         yield f"{metric.name}: {of}, {seeds}, {row['df']} degrees of freedom of the residual{one_line(lacks)}"

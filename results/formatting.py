@@ -14,6 +14,23 @@ def number(value: float, metric: Metric, sign: str = "-") -> str:
     return f"{value:{sign}z.{metric.digits}f}".replace("-", "−")
 
 
+def interval(low: float, high: float, metric: Metric) -> str:
+    """The two ends in brackets, with the metric's decimals."""
+    return f"[{number(low, metric)}, {number(high, metric)}]"
+
+
+def p_value(p: float) -> str:
+    """Three decimals, and never 0.050 for what is above 5 % nor for what is below."""
+    if p < 0.001:
+        return "< 0.001"
+    return f"{p:.3f}" if f"{p:.3f}" != "0.050" else f"{p:.6f}".rstrip("0")
+
+
+def counted(things: int, what: str) -> str:
+    """'1 seed', '3 seeds'."""
+    return f"{things} {what}{'' if things == 1 else 's'}"
+
+
 def count(value: float) -> str:
     """Three digits and a unit: 512, 198 k, 35.7 M."""
     if math.isnan(value):

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from results.alpha_spending import CLAIMS_FROM
-from results.formatting import number
+from results.formatting import interval, number
 from results.metrics import Metric, known
 from results.summary import variants
 from results.trials import BASELINE, UNTESTED
@@ -85,8 +85,8 @@ def gate(summary: pd.DataFrame, trials: pd.DataFrame, metric: str, variant: str,
     (shown,) = (replace(m, digits=m.digits + 2) for m in known(trials) if m.name == metric)  # margins are narrow
     passes, why = _judged(own, margin.of(baseline), shown)
     of_mean = f" ({100 * margin.value:.4g} % of the {BASELINE}'s {number(baseline, shown)})" if margin.relative else ""
-    interval = f"[{number(own['ci_low'], shown)}, {number(own['ci_high'], shown)}]"
-    compared_as = f"{what}, {own['pairs']} pairs: {number(own['difference'], shown, sign='+')} {interval}"
+    ends = interval(own["ci_low"], own["ci_high"], shown)
+    compared_as = f"{what}, {own['pairs']} pairs: {number(own['difference'], shown, sign='+')} {ends}"
     allowed = f"{number(margin.of(baseline), shown)} worse is allowed{of_mean}"
     return Outcome(passes, f"{'pass' if passes else 'fail'}: {compared_as}; {allowed}; {why}")
 

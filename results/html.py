@@ -13,7 +13,7 @@ import pandas as pd
 
 from results.effects_shown import effects_section
 from results.footnotes import sentence
-from results.formatting import joined, one_line
+from results.formatting import counted, joined, one_line
 from results.methods import methods
 from results.page.breakdown_tables import fid_section, heat_section, iou_section
 from results.page.cost import cost
@@ -43,6 +43,7 @@ class Beside:
         overview: caption -> image file, of pictures of the whole study.
         study_file: the text of the study as a file; "" where there is none.
         pictures: where all pictures lie.
+        effects: of a design's components, as `effects.effects_table` gives them; empty where there is none.
     """
 
     shown: Mapping[str, Seeds] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class Beside:
     overview: Mapping[str, Path] = field(default_factory=dict)
     study_file: str = ""
     pictures: str = "the folder pictures beside this page"
+    effects: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def html_page(study: str, summary: pd.DataFrame, trials: pd.DataFrame, beside: Beside | None = None) -> str:
@@ -67,7 +69,7 @@ def html_page(study: str, summary: pd.DataFrame, trials: pd.DataFrame, beside: B
         f"<header><h1>{escaped(study)}</h1>\n{_lead(figures)}</header>",
         forest_plots(table, summary, figures),
         section("Table", html_study_table(table), *(note(sentence(line)) for line in table.footnotes)),
-        effects_section(trials),
+        effects_section(beside.effects),
         section("Overview", _gallery(beside.overview)),
         _unfinished(table),
         _notes(figures),
@@ -122,16 +124,12 @@ def _lead(trials: pd.DataFrame) -> str:
     finished = int((trials["status"] == FINISHED).sum())
     seeds = rows["seed"].nunique()
     counts = [
-        f"baseline and {_counted(compared, 'variant')}",
-        _counted(controls, "control"),
-        _counted(seeds, "seed"),
+        f"baseline and {counted(compared, 'variant')}",
+        counted(controls, "control"),
+        counted(seeds, "seed"),
     ]
-    trialled = f"{finished} of {len(trials)} trials finished" if finished < len(trials) else _counted(finished, "trial")
+    trialled = f"{finished} of {len(trials)} trials finished" if finished < len(trials) else counted(finished, "trial")
     return f'<p class="lead">{escaped(", ".join([*counts, trialled]).capitalize())}.</p>' if len(rows) else ""
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _unfinished(table: StudyTable) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from results.alpha_spending import CLAIMS_FROM, TAG, from_text
-from results.formatting import duration, joined, one_line
+from results.formatting import counted, duration, joined, one_line
 from results.metrics import METRICS, Metric
 from results.trials import BASELINE, CONTROL, FINISHED, PROBE, UNTESTED
 
@@ -76,12 +76,12 @@ def methods(trials: pd.DataFrame, metrics: Sequence[Metric]) -> list[str]:
 def _design(rows: pd.DataFrame) -> Iterator[str]:
     compared = rows.loc[~rows["kind"].isin(UNTESTED) & (rows["variant"] != BASELINE), "variant"].nunique()
     seeds = sorted(int(seed) for seed in rows["seed"].unique())
-    trained = f"{_count(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
+    trained = f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
     pairing = (
         "; seed k of every variant begins from the same data order, noise and label split" if len(seeds) > 1 else ""
     )
     were = "was" if compared == 1 else "were"
-    yield f"{_count(compared, 'variant')} {were} compared with the baseline on {trained}{pairing}."
+    yield f"{counted(compared, 'variant')} {were} compared with the baseline on {trained}{pairing}."
     controls = [one_line(name) for name in rows.loc[rows["kind"] == CONTROL, "variant"].unique()]
     if controls:
         yield f"The {'control was' if len(controls) == 1 else 'controls were'} {_and(controls)}."
@@ -137,9 +137,9 @@ def _looks(trials: pd.DataFrame) -> Iterator[str]:
     """What was planned before there were results, and how often more was asked for."""
     looks = from_text(trials.attrs.get(TAG, ""))
     if looks.planned:
-        yield f"{_count(len(looks.seeds[0]), 'seed')} were planned before there were results."
+        yield f"{counted(len(looks.seeds[0]), 'seed')} were planned before there were results."
     if further := len(looks.seeds) - looks.planned:
-        yield f"The table was looked at {_count(further, 'time')} with more seeds than planned."
+        yield f"The table was looked at {counted(further, 'time')} with more seeds than planned."
 
 
 def _unfinished(trials: pd.DataFrame) -> Iterator[str]:
@@ -189,10 +189,6 @@ def _range(rows: pd.DataFrame, column: str) -> str:
     values = pd.to_numeric(rows[column]).dropna() if column in rows else pd.Series(dtype=float)
     ends = [f"{end:.0f}" for end in (values.min(), values.max())] if len(values) else ["some"]
     return joined(*dict.fromkeys(ends), by=" to ")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,3 +74,15 @@ def own_metrics(trials: pd.DataFrame) -> tuple[Metric, ...]:
 MAIN_METRICS = METRICS[:4]  # what a table that is read shows; table.csv has them all
 REQUESTED_METRICS = (METRICS[4], *_ON_REQUEST)  # measured on request only, and then shown too
 FRECHET_METRICS = tuple(metric for metric in METRICS if metric.features)
+
+
+def read_metrics(names: Collection[str], frame: pd.DataFrame) -> list[Metric]:
+    """Of the metrics named, those that are read: what chose the points of a search first; all where none of them is.
+
+    Args:
+        names: of the metrics that have figures.
+        frame: whose `attrs` say what a search maximised, and which metrics are the person's own.
+    """
+    chosen_by = [metric for metric in METRICS if metric.name == frame.attrs.get("objective")]
+    read = (*chosen_by, *MAIN_METRICS, *REQUESTED_METRICS, *own_metrics(frame))
+    return [metric for metric in read if metric.name in names] or [m for m in METRICS if m.name in names]

@@ -49,7 +49,7 @@ def write(
     effects = effects_table(trials)
     breakdowns |= {"effects.csv": effects.set_index(["metric", "effect"])}
     shown, figures = shown_of(folder, trials), without_settings(trials)
-    beside = Beside(shown, without_pictures(shown, trials), overview or {}, study_file(folder))
+    beside = Beside(shown, without_pictures(shown, trials), overview or {}, study_file(folder), effects=effects)
     texts = {
         "table.csv": summary.to_csv(index=False, lineterminator="\n"),
         "table.md": joined(markdown_table(summary, figures), markdown_effects(effects), by="\n"),

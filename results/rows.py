@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from results.comparisons import DESCRIPTIVE, NOT_COMPARED, Comparison
+from results.comparisons import DESCRIPTIVE
 from results.footnotes import footnotes
-from results.formatting import NOTHING, count, duration, joined, number, one_line
-from results.metrics import MAIN_METRICS, METRICS, REQUESTED_METRICS, Metric, own_metrics
+from results.formatting import NOTHING, count, duration, interval, joined, number, one_line, p_value
+from results.metrics import Metric, read_metrics
 from results.size import marked
-from results.summary import against_controls, variants
+from results.summary import from_controls, variants
 from results.trials import CONTROL, FINISHED
 
 Columns = list[tuple[str, list[str]]]  # header, and a text a row
@@ -68,11 +68,10 @@ def study_table(summary: pd.DataFrame, trials: pd.DataFrame) -> StudyTable:
         summary: as `summary.summarise` gives it for these trials.
         trials: as `trials.load_trials` gives them.
     """
-    names = set(summary.loc[summary["n"] > 0, "metric"])
-    chosen_by = [m for m in METRICS if m.name == trials.attrs.get("objective")]
-    shown = (*chosen_by, *MAIN_METRICS, *REQUESTED_METRICS, *own_metrics(trials))
-    metrics = [m for m in shown if m.name in names] or [m for m in METRICS if m.name in names]
-    controls = [against_controls(trials, metric) for metric in metrics]
+    measured = summary[summary["n"] > 0]
+    metrics = read_metrics(set(measured["metric"]), trials)
+    of_controls = measured[measured["kind"] == CONTROL]
+    controls = [list(of_controls.loc[of_controls["metric"] == metric.name, "variant"]) for metric in metrics]
     rows = [
         _row(variant, kind, delta, summary, trials[trials["variant"] == variant], metrics, controls)
         for variant, kind, delta in variants(trials).itertuples(index=False)
@@ -83,13 +82,16 @@ def study_table(summary: pd.DataFrame, trials: pd.DataFrame) -> StudyTable:
 
 def _row(
     variant: str, kind: str, delta: str, summary: pd.DataFrame, own: pd.DataFrame, metrics: Sequence[Metric],
-    controls: Sequence[Mapping[str, Mapping[str, Comparison]]],
+    controls: Sequence[Sequence[str]],
 ) -> Row:  # fmt: skip
     finished = int((own["status"] == FINISHED).sum())
     numbers = {record["metric"]: record for record in summary[summary["variant"] == variant].to_dict("records")}
     nothing = NOTHING if finished else ", ".join(own["status"].unique())
     cells = [
-        replace(_cell(numbers[metric.name], metric, finished, nothing), against=tuple(_against(variant, metric, those)))
+        replace(
+            _cell(numbers[metric.name], metric, finished, nothing),
+            against=tuple(_against(numbers[metric.name], metric, those)),
+        )
         for metric, those in zip(metrics, controls, strict=True)
     ]
     any_metric: dict[Any, Any] = next(iter(numbers.values()), {})
@@ -126,19 +128,17 @@ def _cell(numbers: Mapping[Any, Any], metric: Metric, finished: int, nothing: st
         value += f" (n={n})"
     difference = number(numbers["difference"], metric, sign="+") if pairs else ""
     tested = not math.isnan(numbers["p"])
-    interval = f"[{number(numbers['ci_low'], metric)}, {number(numbers['ci_high'], metric)}]" if tested else ""
-    return Cell(value, published, difference, interval, numbers["verdict"], _detail(numbers, metric))
+    ends = interval(numbers["ci_low"], numbers["ci_high"], metric) if tested else ""
+    return Cell(value, published, difference, ends, numbers["verdict"], _detail(numbers, metric))
 
 
-def _against(
-    variant: str, metric: Metric, controls: Mapping[str, Mapping[str, Comparison]]
-) -> Iterator[tuple[str, str]]:
+def _against(numbers: Mapping[Any, Any], metric: Metric, controls: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Of each control, its name and the difference from it with its interval, as far as the pairs allow."""
-    for control, compared in controls.items():
-        found = compared.get(variant, NOT_COMPARED)
-        difference = number(found.difference, metric, sign="+") if found.pairs else ""
-        interval = "" if math.isnan(found.p) else f"[{number(found.ci_low, metric)}, {number(found.ci_high, metric)}]"
-        yield control, joined(difference, interval, by=" ")
+    found = from_controls(numbers)
+    for control in controls:
+        difference, low, high = found[control].values()
+        told = "" if math.isnan(difference) else number(difference, metric, sign="+")
+        yield control, joined(told, "" if math.isnan(low) else interval(low, high, metric), by=" ")
 
 
 def _detail(numbers: Mapping[Any, Any], metric: Metric) -> str:
@@ -148,15 +148,8 @@ def _detail(numbers: Mapping[Any, Any], metric: Metric) -> str:
         return ", ".join(words)
     claimed = numbers["level"] != DESCRIPTIVE
     words.append(numbers["level"] if claimed else f"floor {number(numbers['floor'], metric)}")
-    words.append(_p(numbers["p"]))
+    words.append(f"p {p_value(numbers['p'])}")
     return ", ".join(words)
-
-
-def _p(p: float) -> str:
-    """Three decimals, and never 0.050 for what is above 5 % nor for what is below."""
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p {p:.3f}" if f"{p:.3f}" != "0.050" else "p " + f"{p:.6f}".rstrip("0")
 
 
 def _unfinished(own: pd.DataFrame) -> Iterator[str]:

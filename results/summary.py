@@ -23,6 +23,7 @@ SUMMARY_COLUMNS = (
     *("parameters", "forward_flops", "size", "wall_time_s", "gpu_s", "published"),
 )
 _COSTS = (*SIZES, "wall_time_s", "gpu_s")
+DIFFERENCE = ("difference", "ci_low", "ci_high")  # a column of each control for each of these
 _SETS = "params.sampling.sampling_repeats"
 
 
@@ -67,7 +68,7 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """
     rows, baseline = [], _cost(trials[trials["variant"] == BASELINE])
     verdicts = {metric.name: _verdicts(trials, metric) for metric in metrics}
-    controls = {metric.name: against_controls(trials, metric) for metric in metrics}
+    controls = {metric.name: _against_controls(trials, metric) for metric in metrics}
     for about in variants(trials).to_dict("records"):
         own = trials[trials["variant"] == about["variant"]]
         cost = _cost(own)
@@ -84,11 +85,18 @@ def summarise(trials: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
 def _differences(controls: Mapping[str, Mapping[str, Comparison]], variant: str) -> dict[str, float]:
     """The variant's difference from each control, with the ends of its interval."""
     found = {control: compared.get(variant, NOT_COMPARED) for control, compared in controls.items()}
-    return {
-        f"{name}_{control}": getattr(one, name)
-        for control, one in found.items()
-        for name in ("difference", "ci_low", "ci_high")
-    }
+    return {f"{name}_{control}": getattr(one, name) for control, one in found.items() for name in DIFFERENCE}
+
+
+def from_controls(row: Mapping[Any, Any]) -> dict[str, dict[str, Any]]:
+    """Of each control that some metric has, the difference from it and the ends of its interval, by `DIFFERENCE`.
+
+    Args:
+        row: of a summary, by column.
+    """
+    first = f"{DIFFERENCE[0]}_"
+    controls = [column.removeprefix(first) for column in row if column.startswith(first)]
+    return {control: {name: row[f"{name}_{control}"] for name in DIFFERENCE} for control in controls}
 
 
 def column(trials: pd.DataFrame, metric: Metric, against: str = BASELINE) -> tuple[list[str], Column]:
@@ -123,14 +131,10 @@ def _compared(trials: pd.DataFrame, metric: Metric, against: str) -> Iterator[tu
     return zip(names[1:], found, strict=True)
 
 
-def against_controls(trials: pd.DataFrame, metric: Metric) -> dict[str, dict[str, Comparison]]:
+def _against_controls(trials: pd.DataFrame, metric: Metric) -> dict[str, dict[str, Comparison]]:
     """Of each control that has the metric, what the comparison of the baseline and each variant with it says.
 
     All intervals of one control hold at once in 95 % of studies, as those against the baseline do.
-
-    Args:
-        trials: as `trials.load_trials` gives them.
-        metric: which.
     """
     controls = trials.loc[trials["kind"] == CONTROL, "variant"].unique()
     measured = [str(name) for name in controls if len(_by_seed(trials[trials["variant"] == name], metric))]

@@ -9,6 +9,7 @@ from rich.console import Console
 from orchestrator.errors import UsageError
 from orchestrator.planning.plan import Study
 from orchestrator.storage.locations import Locations
+from orchestrator.study.recorded import recorded
 from results.alpha_spending import CLAIMS_FROM
 
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
@@ -42,10 +43,9 @@ def show_seeds_needed(study: Study, locations: Locations, wanted: float, out: Co
     from results.metrics import MAIN_METRICS
     from results.power import MOST_SEEDS, POWER, seeds_needed, spread
     from results.summary import column
-    from results.trials import load_trials
 
     try:
-        trials = load_trials(locations.tracking_uri, study.name)
+        trials = recorded(study.name, locations).trials
     except LookupError as error:
         raise UsageError(f"--detect: no spread is known yet, as nothing has run ({error})") from None
     variants = len({trial.variant for trial in study.trials if trial.kind == "variant"}) - 1

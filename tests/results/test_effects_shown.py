@@ -38,7 +38,7 @@ def rows_of_page(page: str) -> list[list[str]]:
 def test_every_rendering_says_the_same() -> None:
     trials = both_metrics(crossed(3, {"adagn": -10.0, "adagn × cosine": 6.0}, TWO))
     effects = effects_table(trials)
-    page = rows_of_page(effects_section(trials))
+    page = rows_of_page(effects_section(effects))
     table = markdown_effects(effects).split("\n\n")[1].splitlines()[2:]
     assert [html.unescape(row).strip("| ").split(" | ") for row in table] == page
     console = [re.split(r" {2,}", line.strip()) for line in text_of(effects, 120).splitlines()]
@@ -65,7 +65,7 @@ def test_what_there_is_not_is_a_dash_and_never_a_nan() -> None:
             assert "nan" not in text and "–" in text
     assert "[" not in markdown_effects(alone).split("\n\n")[1].splitlines()[2]
     assert "no figure of adagn" in markdown_effects(effects_table(lost))
-    assert rows_of_page(effects_section(lost))[0][2:] == ["–", "–", "not estimable"]
+    assert rows_of_page(effects_section(effects_table(lost)))[0][2:] == ["–", "–", "not estimable"]
 
 
 def test_the_notes_say_how_the_effects_are_to_be_read() -> None:
@@ -87,7 +87,7 @@ def test_the_notes_say_how_the_effects_are_to_be_read() -> None:
 
 
 def test_a_study_without_a_design_has_no_section() -> None:
-    assert effects_section(digits_study()) == ""
+    assert effects_section(effects_table(digits_study())) == ""
     assert markdown_effects(effects_table(digits_study())) == ""
 
 
@@ -96,7 +96,7 @@ def test_a_name_from_anywhere_is_text() -> None:
     for old, new in (("adagn", EVIL), ("adagn+cosine", f"{EVIL}+cosine")):
         trials["variant"] = trials["variant"].replace(old, new)
     named(trials, "factorial", (EVIL, "cosine"))
-    assert "<script>" not in effects_section(trials)
+    assert "<script>" not in effects_section(effects_table(trials))
     table = markdown_effects(effects_table(trials))
     assert "<script>" not in table
     assert {line.replace("\\|", "").count("|") for line in table.split("\n\n")[1].splitlines()} == {6}

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from results.formatting import p_value
 from results.markdown import markdown_table
-from results.rows import _p, flat_columns, study_table
+from results.rows import flat_columns, study_table
 from results.summary import present_metrics, summarise
 from results.trials import load_trials
 from tests.results.drawn import console_text, line_of
@@ -30,7 +31,7 @@ def test_p_the_level_of_a_claim_and_the_floor_of_none_are_shown_from_three_pairs
     ("p", "told"), [(0.0004, "p < 0.001"), (0.0501, "p 0.0501"), (0.04996, "p 0.04996"), (0.2, "p 0.200")]
 )
 def test_p_never_reads_as_the_other_side_of_five_percent(p: float, told: str) -> None:
-    assert _p(p) == told
+    assert f"p {p_value(p)}" == told
 
 
 def test_a_study_in_which_nothing_finished_still_lists_its_variants() -> None:

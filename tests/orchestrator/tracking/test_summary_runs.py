@@ -187,15 +187,22 @@ def test_a_searchs_points_have_none_and_the_search_has_one(uri, tiny):
     assert set(summaries(uri, mine)) == {""}
 
 
+def ended(uri, tiny, name):
+    """The summary of a study that has ended, and a writer of its next session."""
+    mine = study(tiny, name, seeds=(0,))
+    return recorded(uri, mine), opened(uri, mine)
+
+
+def raising(error):
+    def call(*args, **kwargs):
+        raise error
+
+    return call
+
+
 def test_they_may_fail_without_failing_the_study(uri, tiny, monkeypatch):
-    mine = study(tiny, "adorned", seeds=(0,))
-    table = recorded(uri, mine)
-    writer = opened(uri, mine)
-
-    def refuse(*args, **kwargs):
-        raise ValueError("no such picture")
-
-    monkeypatch.setattr(writer.client, "log_batch", refuse)
+    table, writer = ended(uri, tiny, "adorned")
+    monkeypatch.setattr(writer.client, "log_batch", raising(ValueError("no such picture")))
     writer.summarise(table, [])
     writer.close()
     assert (writer.errors, writer.remarks) == ([], ["MLflow, summary: ValueError: no such picture"])
@@ -203,14 +210,8 @@ def test_they_may_fail_without_failing_the_study(uri, tiny, monkeypatch):
 
 def test_a_server_that_is_away_at_the_end_costs_no_record_where_only_they_are_missing(uri, tiny, monkeypatch):
     monkeypatch.setattr("orchestrator.tracking.writer.RETRY_S", 0.05)
-    mine = study(tiny, "away", seeds=(0,))
-    table = recorded(uri, mine)
-    writer = opened(uri, mine)
-
-    def away(*args, **kwargs):
-        raise ConnectionError("the server is away")
-
-    monkeypatch.setattr(writer.client, "get_experiment", away)
+    table, writer = ended(uri, tiny, "away")
+    monkeypatch.setattr(writer.client, "get_experiment", raising(ConnectionError("the server is away")))
     writer.describe("| variant |")
     writer.summarise(table, [])
     writer.close(limit_s=0.3)
